@@ -1,0 +1,46 @@
+# Two commands matter: `make run` and `make test`. Both need only Python 3.11, make and a package registry.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCK   := deploy/requirements.lock
+
+.PHONY: help install run test check format lock train bench clean
+.DEFAULT_GOAL := help
+
+help: ## Say what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## Make the virtual environment .venv
+
+$(VENV)/.installed: pyproject.toml $(LOCK) protos/build_hook.py $(wildcard protos/opportune/v1/*.proto)
+	@echo "==> Making $(VENV) (once; about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off --require-hashes -r $(LOCK)
+	@echo "==> Compiling the protos into the package opportune.v1"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: install ## Rank real offers for real households and keep serving (ONCE=1: then stop)
+	@$(BIN)/python -m server demo complete-journey $(if $(ONCE),--once)
+
+check: install ## Format, lint, types, imports, protos
+	@$(BIN)/python -m tests.checks
+
+test: check ## All checks and all tests
+	@$(BIN)/python -m pytest
+
+format: install ## Rewrite the sources in the house format
+	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix . ; $(BIN)/ruff check .
+
+train: install ## Make the shipped models again from the data set
+	@$(BIN)/python -m server train complete-journey
+
+bench: install ## Measure ranking beside an empty stock grpc.aio call
+	@$(BIN)/python -m loadtest rank --offers 1000 --profiles 100000 --transport native --seconds 20
+
+lock: ## Resolve the dependencies anew into $(LOCK)
+	@uv pip compile -q --no-header --no-annotate --no-emit-index-url --generate-hashes --python-version 3.11 --universal \
+	  --extra demo --extra loadtest --extra test pyproject.toml -o $(LOCK)
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,51 @@
+"""Compiles `opportune/v1/*.proto` into the package `opportune.v1` while the wheel is built.
+
+Nothing generated is committed: an editable install gets the package in its site-packages, a wheel carries it.
+"""
+
+import shutil
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class ProtoBuildHook(BuildHookInterface[Any]):
+    """Adds the generated package to the wheel."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compiles into a temporary folder and tells the builder to include it."""
+        self._output = Path(tempfile.mkdtemp(prefix="opportune-protos-"))
+        compile_protos(Path(self.root, "protos"), self._output)
+        include = "force_include_editable" if version == "editable" else "force_include"
+        build_data[include][str(self._output / "opportune")] = "opportune"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Removes the temporary folder."""
+        shutil.rmtree(self._output, ignore_errors=True)
+
+
+def compile_protos(protos: Path, output: Path) -> None:
+    """Writes modules, stubs and type stubs of every `.proto` below `protos/opportune` to `output`.
+
+    Raises:
+        RuntimeError: protoc refused a file; its own message is on standard error.
+    """
+    from grpc_tools import protoc
+
+    sources = sorted(str(path.relative_to(protos)) for path in protos.glob("opportune/**/*.proto"))
+    includes = [
+        str(protos),
+        str(files("grpc_tools") / "_proto"),
+        str(Path(str(files("google.rpc") / "status.proto")).parents[2]),
+    ]
+    outputs = [f"--{kind}_out={output}" for kind in ("python", "pyi", "grpc_python")]
+    if protoc.main(["protoc", *(f"-I{path}" for path in includes), *outputs, *sources]):
+        raise RuntimeError(f"protoc could not compile {', '.join(sources)}")
+    for folder in (output / "opportune", output / "opportune" / "v1"):
+        (folder / "__init__.py").touch()
+        (folder / "py.typed").touch()

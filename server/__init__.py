@@ -1,0 +1,1 @@
+"""Opportune: ranks offers for customers over gRPC, in milliseconds, and says why."""

@@ -1,0 +1,147 @@
+"""The composition root: builds everything by hand, in order, and closes it in reverse."""
+
+import asyncio
+import gc
+import logging
+import multiprocessing
+import secrets
+import signal
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from opportune.v1 import catalog_service_pb2, decision_service_pb2, profile_service_pb2
+
+from server.domain.model import Manifest
+from server.execution.catalog import ListOffers, PublishCatalog, refusal
+from server.execution.compile import Compilation, compile_text
+from server.execution.profiles import ApplyProfileDeltas, GetProfile
+from server.execution.rank import RankOffers
+from server.execution.state import State, utc_now
+from server.inference.model import load_models
+from server.settings import Settings
+from server.wire import catalog, decisions, profiles
+from server.wire.endpoint import Endpoint, endpoints
+from server.wire.grpcio_transport import GrpcioTransport, Transport
+from server.wire.native_transport import NativeTransport
+
+GRACE_S = 4.0
+
+_LOG = logging.getLogger("opportune")
+
+
+class App:
+    """A server that is ready: state, use cases, and a transport that has started."""
+
+    def __init__(self, state: State, transport: Transport, port: int) -> None:
+        self.state = state
+        self.port = port
+        self._transport = transport
+
+    async def close(self) -> None:
+        """Stops taking calls and lets those in flight finish."""
+        await self._transport.stop(GRACE_S)
+
+
+async def start(settings: Settings, stack: AsyncExitStack) -> App:
+    """Starts a server; the stack closes it.
+
+    Raises:
+        ModelRefusedError: a model is not what its manifest says.
+        OpportuneError: the catalog has problems.
+        OSError, RuntimeError: a file cannot be read, or the address cannot be bound.
+    """
+    models = load_models(settings.models) if settings.models else {}
+    manifests = {model_id: model.manifest for model_id, model in models.items()}
+    state = State(models)
+    if settings.catalog is not None:
+        _publish_file(state, settings.catalog, manifests)
+    # Everything alive now lives for ever; freezing keeps the collector from walking it again and again.
+    gc.collect()
+    gc.freeze()
+    compile_elsewhere = stack.enter_context(_Compiler(manifests))
+    transport = _transport(settings, list(_endpoints(state, compile_elsewhere)))
+    port = await transport.start()
+    app = App(state, transport, port)
+    stack.push_async_callback(app.close)
+    return app
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        app = await start(settings, stack)
+        host = settings.listen.rpartition(":")[0]
+        _LOG.info(
+            "serving on %s:%s, catalog version %s, models: %s",
+            host, app.port, app.state.catalog_version, ", ".join(app.state.models) or "none",
+        )  # fmt: skip
+        await stop.wait()
+        _LOG.info("stopping")
+
+
+def _publish_file(state: State, path: Path, manifests: Mapping[str, Manifest]) -> None:
+    compiled, problems = compile_text(path.read_text(encoding="utf-8"), manifests)
+    if compiled is None:
+        raise refusal(problems)
+    state.publish(replace(compiled, version=1))
+
+
+def _endpoints(state: State, compiler: "_Compiler") -> list[Endpoint]:
+    rank = RankOffers(state, utc_now, partial(secrets.token_hex, 16))
+    services = (
+        (decision_service_pb2, "DecisionService", decisions.DecisionServicer(rank), decisions.LIMITS_BYTES),
+        (
+            profile_service_pb2,
+            "ProfileService",
+            profiles.ProfileServicer(ApplyProfileDeltas(state), GetProfile(state), utc_now),
+            profiles.LIMITS_BYTES,
+        ),
+        (
+            catalog_service_pb2,
+            "CatalogService",
+            catalog.CatalogServicer(PublishCatalog(state, compiler), ListOffers(state)),
+            catalog.LIMITS_BYTES,
+        ),
+    )
+    return [
+        endpoint
+        for module, name, servicer, limits in services
+        for endpoint in endpoints(module.DESCRIPTOR.services_by_name[name], servicer, limits)
+    ]
+
+
+def _transport(settings: Settings, served: list[Endpoint]) -> Transport:
+    """`auto` is native: nothing that only grpcio can do (TLS, connection age) can be asked for yet."""
+    if settings.transport == "grpcio":
+        return GrpcioTransport(settings.listen, served)
+    return NativeTransport(settings.listen, served)
+
+
+class _Compiler:
+    """Compiles catalogs in another process, as seconds of work on the event loop would hold up every ranking."""
+
+    def __init__(self, manifests: Mapping[str, Manifest]) -> None:
+        self._manifests = dict(manifests)
+
+    def __enter__(self) -> "_Compiler":
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, context, initializer=_ignore_interrupts)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def __call__(self, text: str) -> Compilation:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, compile_text, text, self._manifests)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole process group; the server decides when its helper ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,136 @@
+"""The command line: `python -m server serve|apply|check|train|evaluate|demo`."""
+
+import argparse
+import asyncio
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import uvloop
+
+from server.domain.errors import OpportuneError
+from server.execution.compile import compile_text
+from server.inference.manifest import ModelRefusedError
+from server.inference.model import load_models
+from server.settings import Settings, SettingsError, read_settings
+
+DATASETS = {"complete-journey": "model_artifacts.complete_journey"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 1 refused with the reason on standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except (SettingsError, ModelRefusedError, OSError, RuntimeError) as problem:
+        print(problem, file=sys.stderr)
+    except OpportuneError as error:
+        print(error.message, file=sys.stderr)
+        for violation in error.violations:
+            print(f"  {violation.field}: {violation.description}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m server", description="Ranks offers for customers over gRPC.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="serve until SIGTERM"))
+    apply = commands.add_parser("apply", help="publish a catalog file to a running server")
+    apply.add_argument("file", type=Path)
+    apply.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the server")
+    apply.add_argument("--validate-only", action="store_true", help="only list the problems")
+    apply.set_defaults(command=_apply)
+    check = commands.add_parser("check", help="list the problems of a catalog file, without a server")
+    check.add_argument("file", type=Path)
+    check.add_argument("--models", type=Path, help="folder of the models that placements name")
+    check.set_defaults(command=_check)
+    _add_dataset_commands(commands)
+    return parser
+
+
+def _add_serve(serve: argparse.ArgumentParser) -> None:
+    for name, field in Settings.model_fields.items():
+        flag = {"action": "store_const", "const": True} if field.annotation is bool else {}
+        serve.add_argument(f"--{name}", help=field.description, **flag)  # type: ignore[arg-type]
+    serve.add_argument("--config", type=Path, help="TOML file with the same settings; flags and OPPORTUNE_… come first")
+    serve.set_defaults(command=_serve)
+
+
+def _add_dataset_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = commands.add_parser("train", help="make the shipped models again from a data set")
+    train.add_argument("dataset", choices=sorted(DATASETS))
+    train.add_argument("--output", type=Path, default=Path("model_artifacts"), help="folder to write the models to")
+    train.set_defaults(command=_train)
+    evaluate = commands.add_parser("evaluate", help="score a shipped model on campaigns of a data set")
+    evaluate.add_argument("dataset", choices=sorted(DATASETS))
+    evaluate.add_argument("--model", required=True, help="NAME/VERSION")
+    evaluate.add_argument("--models", type=Path, default=Path("model_artifacts"), help="folder of the models")
+    evaluate.add_argument("--campaigns", required=True, help="for example 13-17 or 13,15")
+    evaluate.add_argument("--json", type=Path, help="also write the figures to this file")
+    evaluate.set_defaults(command=_evaluate)
+    demo = commands.add_parser("demo", help="serve a data set and rank offers for three of its customers")
+    demo.add_argument("dataset", choices=sorted(DATASETS))
+    demo.add_argument("--once", action="store_true", help="stop after the answers")
+    demo.add_argument("--listen", default="127.0.0.1:50051", help="HOST:PORT to listen on")
+    demo.set_defaults(command=_demo)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from server.app import serve
+
+    settings = read_settings({name: getattr(options, name) for name in Settings.model_fields}, options.config)
+    if settings.data is not None and not settings.ephemeral:
+        logging.getLogger("opportune").warning(
+            "this version keeps everything in memory: nothing is written to %s, and a restart forgets",
+            settings.data,
+        )
+    uvloop.run(serve(settings))
+    return 0
+
+
+def _apply(options: argparse.Namespace) -> int:
+    from server.wire.client import apply_catalog
+
+    asyncio.run(apply_catalog(options.address, options.file.read_text(encoding="utf-8"), options.validate_only))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    models = load_models(options.models) if options.models else {}
+    manifests = {model_id: model.manifest for model_id, model in models.items()}
+    compiled, problems = compile_text(options.file.read_text(encoding="utf-8"), manifests)
+    for problem in problems:
+        print(problem)
+    if compiled is None:
+        print(f"{options.file}: {len(problems)} problem{'s' if len(problems) > 1 else ''}", file=sys.stderr)
+        return 1
+    print(f"{options.file}: {len(compiled.offers)} offers, {len(compiled.placements)} placements, no problems")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    _dataset(options, "training").train(options.output, print)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    _dataset(options, "evaluate").main(options.models / options.model, options.campaigns, options.json)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    _dataset(options, "demo").main(options.listen, options.once)
+    return 0
+
+
+def _dataset(options: argparse.Namespace, module: str) -> ModuleType:
+    """A module of a data set's scripts, which stand beside the server and not in it."""
+    try:
+        return importlib.import_module(f"{DATASETS[options.dataset]}.{module}")
+    except ModuleNotFoundError as missing:
+        raise RuntimeError(f"{missing.name} is missing; install the extra: pip install -e '.[demo]'") from missing

@@ -1,0 +1,128 @@
+"""Attributes of customers, contexts and offers, and the schema that lays them out as float32 columns."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Value = float | str | bool | datetime | tuple[str, ...]
+"""One typed value: a number, a text, a truth value, a point in time with time zone, or several texts."""
+
+FloatRow = NDArray[np.float32]
+IntRow = NDArray[np.intp]
+BoolRow = NDArray[np.bool_]
+
+EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+"""Timestamps are kept as days since then, so that a float32 tells seconds apart for decades around now."""
+
+MEMBERS_PER_COLUMN = 24
+"""How many members of a set fit in one float32 column, which holds integers exactly up to 2**24."""
+
+
+def days_since_epoch(time: datetime) -> float:
+    """Days from `EPOCH` to a time, negative before it."""
+    return (time - EPOCH).total_seconds() / 86_400
+
+
+class AttributeType(StrEnum):
+    """What kind of value an attribute takes."""
+
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    CATEGORY = "category"
+    SET = "set"
+    TIMESTAMP_AGE = "timestamp_age"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One declared attribute.
+
+    `values` are the members of a category or set, in the order of their codes. With `by` the attribute is keyed:
+    it has one value for each of `keys`, for example a spend for each department. With `purpose` it may only be
+    read of customers who granted that purpose.
+    """
+
+    id: str
+    type: AttributeType
+    values: tuple[str, ...] = ()
+    by: str | None = None
+    keys: tuple[str, ...] = ()
+    purpose: str | None = None
+
+    def column_names(self) -> list[str]:
+        """The names of the attribute's columns: one, one for each key, or one for each 24 members of a set."""
+        if self.by is not None:
+            return [f"{self.id}.{key}" for key in self.keys]
+        if self.type is AttributeType.SET:
+            words = -(-len(self.values) // MEMBERS_PER_COLUMN)
+            return [self.id, *(f"{self.id}#{word}" for word in range(1, words))]
+        return [self.id]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Which column of a float32 row holds which attribute. Missing is NaN.
+
+    Numbers are themselves, truth values 0 or 1, categories the index in `values`, timestamps days since 2020, and
+    sets integers with a bit for each member.
+    """
+
+    attributes: tuple[Attribute, ...] = ()
+    by_id: Mapping[str, Attribute] = field(init=False)
+    columns: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = [name for attribute in self.attributes for name in attribute.column_names()]
+        object.__setattr__(self, "by_id", {attribute.id: attribute for attribute in self.attributes})
+        object.__setattr__(self, "columns", {name: column for column, name in enumerate(names)})
+
+    @property
+    def width(self) -> int:
+        """How many columns a row has."""
+        return len(self.columns)
+
+    @cached_property
+    def attribute_of_column(self) -> tuple[Attribute, ...]:
+        """The attribute of each column."""
+        return tuple(attribute for attribute in self.attributes for _ in attribute.column_names())
+
+    @cached_property
+    def age_columns(self) -> IntRow:
+        """The columns that hold timestamps and are read as ages."""
+        return self._where(attribute.type is AttributeType.TIMESTAMP_AGE for attribute in self.attribute_of_column)
+
+    @cached_property
+    def purposes(self) -> tuple[str, ...]:
+        """Every purpose that an attribute asks for, sorted; the position is the purpose's consent bit."""
+        return tuple(sorted({attribute.purpose for attribute in self.attributes if attribute.purpose}))
+
+    def columns_without(self, granted: frozenset[str]) -> IntRow:
+        """The columns that may not be read of a customer who granted only these purposes."""
+        return self._where(
+            attribute.purpose is not None and attribute.purpose not in granted for attribute in self.attribute_of_column
+        )
+
+    @cached_property
+    def codes(self) -> Mapping[str, Mapping[str, int]]:
+        """For each category or set, the code of each of its values."""
+        return {
+            attribute.id: {value: code for code, value in enumerate(attribute.values)} for attribute in self.attributes
+        }
+
+    def member(self, attribute: Attribute, value: str) -> tuple[int, int]:
+        """The column and the bit of a member of a set attribute.
+
+        Raises:
+            KeyError: the set does not declare the value.
+        """
+        word, bit = divmod(self.codes[attribute.id][value], MEMBERS_PER_COLUMN)
+        return self.columns[attribute.column_names()[word]], 1 << bit
+
+    @staticmethod
+    def _where(flags: Iterable[bool]) -> IntRow:
+        return np.flatnonzero(np.fromiter(flags, np.bool_)).astype(np.intp)

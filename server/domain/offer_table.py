@@ -1,0 +1,130 @@
+"""Offers as columns: what every request reads of them is an array with one place for each offer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.domain.attribute import Attribute, AttributeType, FloatRow, Schema, Value, days_since_epoch
+from server.domain.catalog import Problem
+from server.domain.offer import Offer
+
+
+@dataclass(frozen=True)
+class OfferTable:
+    """The offers of one catalog in its order; index `i` means the same offer in every array.
+
+    Attributes:
+        schema: The attributes of offers, with types inferred from their values.
+        attributes: float32 [attributes, offers], NaN where an offer does not have the attribute.
+        profit: float64 [offers], profit on conversion in the catalog's currency.
+        start, end: float64 [offers], days since 2020, infinite where the schedule is open.
+        tie_break: uint64 [offers], a hash of the id, so that equal offers rank in no order that the file gives.
+    """
+
+    offers: tuple[Offer, ...]
+    schema: Schema
+    attributes: FloatRow
+    profit: NDArray[np.float64]
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    tie_break: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.offers)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """The place of each offer id."""
+        return {offer.id: place for place, offer in enumerate(self.offers)}
+
+    @cached_property
+    def by_id(self) -> tuple[Offer, ...]:
+        """The offers ordered by id, for listing."""
+        return tuple(sorted(self.offers, key=lambda offer: offer.id))
+
+    @classmethod
+    def of(cls, offers: Sequence[Offer], schema: Schema) -> "OfferTable":
+        """Lays the offers out under a schema that `infer_schema` gave for them."""
+        attributes = np.full((schema.width, len(offers)), np.nan, np.float32)
+        for place, offer in enumerate(offers):
+            for name, value in offer.attributes.items():
+                _put(attributes[:, place], schema, schema.by_id[name], value)
+        return cls(
+            offers=tuple(offers),
+            schema=schema,
+            attributes=attributes,
+            profit=np.array([offer.value.profit for offer in offers], np.float64),
+            start=_days([offer.start for offer in offers], -np.inf),
+            end=_days([offer.end for offer in offers], np.inf),
+            tie_break=np.array([_hash(offer.id) for offer in offers], np.uint64),
+        )
+
+
+def infer_schema(offers: Sequence[Offer]) -> tuple[Schema, list[Offer], list[Problem]]:
+    """The attributes that offers have, with the type that each has where it first stands.
+
+    Returns:
+        The schema, the offers without the values of other types, and a problem for each of these values.
+    """
+    types: dict[str, AttributeType] = {}
+    texts: dict[str, set[str]] = {}
+    fitting: list[Offer] = []
+    problems: list[Problem] = []
+    for place, offer in enumerate(offers):
+        attributes = dict(offer.attributes)
+        for name, value in offer.attributes.items():
+            type_, known = _type_of(value), types.setdefault(name, _type_of(value))
+            if type_ is known:
+                texts.setdefault(name, set()).update(_texts(value))
+                continue
+            del attributes[name]
+            problem = f"is a {type_} here and a {known} in an offer before"
+            problems.append(Problem(f"offers[{place}].attributes.{name}", problem))
+        fitting.append(offer if len(attributes) == len(offer.attributes) else replace(offer, attributes=attributes))
+    schema = Schema(tuple(Attribute(name, type_, tuple(sorted(texts[name]))) for name, type_ in types.items()))
+    return schema, fitting, problems
+
+
+def _type_of(value: Value) -> AttributeType:
+    match value:
+        case bool():
+            return AttributeType.BOOLEAN
+        case str():
+            return AttributeType.CATEGORY
+        case tuple():
+            return AttributeType.SET
+        case _:
+            return AttributeType.NUMBER
+
+
+def _texts(value: Value) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    return value if isinstance(value, tuple) else ()
+
+
+def _put(column: FloatRow, schema: Schema, attribute: Attribute, value: Value) -> None:
+    if isinstance(value, tuple):
+        for member in value:
+            place, bit = schema.member(attribute, member)
+            known = 0 if np.isnan(column[place]) else int(column[place])
+            column[place] = known | bit
+        return
+    place = schema.columns[attribute.id]
+    if isinstance(value, str):
+        column[place] = schema.codes[attribute.id][value]
+    elif not isinstance(value, datetime):
+        column[place] = value
+
+
+def _days(times: list[datetime | None], default: float) -> NDArray[np.float64]:
+    return np.array([default if time is None else days_since_epoch(time) for time in times], np.float64)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")

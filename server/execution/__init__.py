@@ -1,0 +1,1 @@
+"""Do it: the use cases, one public class per file."""

@@ -1,0 +1,43 @@
+"""Remembers the answers to request ids, so that a retry gets the first answer and not a second effect."""
+
+from hashlib import blake2b
+from typing import Generic, TypeVar
+
+from cachetools import TTLCache
+
+from server.domain.errors import ErrorReason, OpportuneError
+
+REMEMBERED = 100_000
+REMEMBERED_S = 24 * 3600
+
+Answer = TypeVar("Answer")
+
+
+class AnsweredRequests(Generic[Answer]):
+    """The last 100,000 answers of the last 24 hours, by request id. Under more than that the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._answers: TTLCache[str, tuple[bytes, Answer]] = TTLCache(REMEMBERED, REMEMBERED_S)
+
+    def find(self, request_id: str, body: object) -> Answer | None:
+        """The first answer to a request id, None if there is none. Bodies are told apart by their `repr`.
+
+        Raises:
+            OpportuneError: REQUEST_ID_REUSED if the first request had another body.
+        """
+        known = self._answers.get(request_id) if request_id else None
+        if known is None:
+            return None
+        if known[0] != _fingerprint(body):
+            message = f"request_id {request_id} was used with another request within 24 hours"
+            raise OpportuneError(ErrorReason.REQUEST_ID_REUSED, message, {"request_id": request_id})
+        return known[1]
+
+    def remember(self, request_id: str, body: object, answer: Answer) -> None:
+        """Keeps an answer for retries; without a request id there is nothing to keep."""
+        if request_id:
+            self._answers[request_id] = (_fingerprint(body), answer)
+
+
+def _fingerprint(body: object) -> bytes:
+    return blake2b(repr(body).encode(), digest_size=16).digest()

@@ -1,0 +1,123 @@
+"""PublishCatalog and ListOffers."""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from server.domain.catalog import Problem
+from server.domain.errors import ErrorReason, OpportuneError, Violation, invalid_field
+from server.domain.identifier import require_identifier
+from server.domain.offer import Offer
+from server.execution.answered import AnsweredRequests
+from server.execution.compile import Compilation
+from server.execution.state import State
+from server.intelligence.conditions.lexer import MAX_BYTES
+
+DEFAULT_PAGE = 100
+MAX_PAGE = 1_000
+
+Compile = Callable[[str], Awaitable[Compilation]]
+"""Compiles a catalog's text somewhere off the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogPublished:
+    """What was published, or with validate_only what would be."""
+
+    version: int
+    etag: str
+    offer_count: int
+    placement_count: int
+    problems: tuple[Problem, ...] = ()
+
+
+class PublishCatalog:
+    """Replaces the catalog by another one, whole or not at all."""
+
+    def __init__(self, state: State, compile_text: Compile) -> None:
+        self._state = state
+        self._compile = compile_text
+        self._answered: AnsweredRequests[CatalogPublished] = AnsweredRequests()
+
+    async def __call__(
+        self, text: str, *, validate_only: bool = False, etag: str = "", request_id: str = ""
+    ) -> CatalogPublished:
+        """Compiles a catalog's text and serves it from the next request on.
+
+        Raises:
+            OpportuneError: INVALID_CATALOG with every problem, ETAG_MISMATCH, REQUEST_ID_REUSED.
+        """
+        if request_id:
+            require_identifier("request_id", request_id)
+        body = (text, etag)
+        known = self._answered.find(request_id, body)
+        if known is not None:
+            return known
+        self._check_etag(etag)
+        catalog, problems = await self._compile(text)
+        # Another publication may have come first while this one was compiling.
+        self._check_etag(etag)
+        version = self._state.catalog_version + 1
+        if catalog is None or problems:
+            if validate_only:
+                return CatalogPublished(version, "", 0, 0, tuple(problems))
+            raise refusal(problems)
+        published = CatalogPublished(version, catalog.etag, len(catalog.offers), len(catalog.placements))
+        if not validate_only:
+            self._state.publish(replace(catalog, version=version))
+            self._answered.remember(request_id, body, published)
+        return published
+
+    def _check_etag(self, etag: str) -> None:
+        current = self._state.catalog_etag
+        if etag and etag != current:
+            message = "the catalog has changed since the one that this etag names"
+            raise OpportuneError(ErrorReason.ETAG_MISMATCH, message, {"etag": current})
+
+
+def refusal(problems: list[Problem]) -> OpportuneError:
+    """The error that refuses a catalog."""
+    count = len(problems)
+    message = f"the catalog has {count} problem{'s' if count > 1 else ''}; the first: {problems[0]}"
+    violations = [Violation(problem.path, problem.description) for problem in problems]
+    return OpportuneError(ErrorReason.INVALID_CATALOG, message, {"problems": str(count)}, violations)
+
+
+class ListOffers:
+    """Pages through the offers of the current catalog, ordered by id."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __call__(self, page_size: int, page_token: str, filter_text: str) -> tuple[list[Offer], str, int]:
+        """One page of offers, the token of the next one (empty: none), and the catalog version.
+
+        Raises:
+            OpportuneError: INVALID_FIELD for page size, token or filter; NO_CATALOG.
+        """
+        catalog = self._state.catalog
+        if page_size < 0:
+            raise invalid_field("page_size", "must not be negative")
+        if len(filter_text) > MAX_BYTES:
+            raise invalid_field("filter", f"is longer than {MAX_BYTES:,} bytes")
+        size = min(page_size or DEFAULT_PAGE, MAX_PAGE)
+        after = _decode(page_token)
+        offers = [offer for offer in catalog.offers.by_id if offer.id > after]
+        if filter_text:
+            mask = catalog.filter.mask(filter_text)
+            offers = [offer for offer in offers if mask[catalog.offers.index[offer.id]]]
+        page = offers[:size]
+        return page, _encode(page[-1].id) if len(offers) > size else "", catalog.version
+
+
+def _encode(offer_id: str) -> str:
+    """A page token: the last id of the page, so that pages stay right while the catalog changes."""
+    return base64.urlsafe_b64encode(offer_id.encode()).decode()
+
+
+def _decode(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token.encode()).decode()
+    except (binascii.Error, UnicodeError):
+        raise invalid_field("page_token", "is not a token that ListOffers gave") from None

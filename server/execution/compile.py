@@ -1,0 +1,187 @@
+"""Compiles a catalog: checks everything, lays everything out. Seconds for large catalogs, so it runs off the loop."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from server.domain.attribute import Attribute, AttributeType, Schema
+from server.domain.catalog import Catalog, Problem
+from server.domain.model import Manifest
+from server.domain.offer import Offer
+from server.domain.offer_table import OfferTable, infer_schema
+from server.domain.placement import Placement
+from server.execution.compiled import (
+    ChannelCreatives,
+    CompiledCatalog,
+    CompiledPlacement,
+    CreativeTable,
+    ModelPlan,
+)
+from server.input.features import UnknownFeatureError, compile_features
+from server.input.profiles import MAX_PURPOSES
+from server.input.variables import VariableReader
+from server.intelligence.catalog_file import read_catalog
+from server.intelligence.conditions.vocabulary import Vocabulary
+from server.intelligence.eligibility import compile_eligibility
+from server.intelligence.offer_filter import OfferFilter
+
+MAX_COLUMNS = 65_536
+CHANNEL = "channel"
+
+
+class Compilation(NamedTuple):
+    """What became of a catalog's text: a compiled catalog of version 0, or the problems that refuse it."""
+
+    catalog: CompiledCatalog | None
+    problems: list[Problem]
+
+
+def compile_text(text: str, manifests: Mapping[str, Manifest]) -> Compilation:
+    """Reads and compiles the text of a catalog file against the models that are loaded, by `name/version`."""
+    catalog, problems = read_catalog(text)
+    compiled, more = compile_catalog(catalog, manifests)
+    problems = sorted(set(problems + more), key=_natural)
+    return Compilation(None if problems else compiled, problems)
+
+
+def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tuple[CompiledCatalog, list[Problem]]:
+    """Compiles a catalog; with a problem, the result is not to be served."""
+    problems: list[Problem] = []
+    channels = list(dict.fromkeys(channel for placement in catalog.placements for channel in placement.channels))
+    offer_schema, offers, unclear = infer_schema(catalog.offers)
+    problems += unclear
+    customer = Schema(tuple(_attributes(catalog.attributes, catalog.offers, "attributes", problems)))
+    channel = Attribute(CHANNEL, AttributeType.CATEGORY, tuple(channels))
+    context = Schema((channel, *_attributes(catalog.context, catalog.offers, "context", problems)))
+    _check_columns(customer, problems)
+    table = OfferTable.of(offers, offer_schema)
+    vocabulary = Vocabulary(
+        {"customer": customer, "context": context, "offer": offer_schema}, variables=("customer", "context")
+    )
+    eligibility, conditions = compile_eligibility(offers, vocabulary)
+    problems += conditions
+    problems += _offer_problems(catalog.offers)
+    compiler = _PlacementCompiler(customer, context, table, manifests)
+    placements = {
+        placement.id: compiler.placement(place, placement) for place, placement in enumerate(catalog.placements)
+    }
+    problems += compiler.problems
+    return CompiledCatalog(
+        version=0,
+        etag=catalog.etag,
+        currency=catalog.currency,
+        customer=customer,
+        context=context,
+        offers=table,
+        eligibility=eligibility,
+        filter=OfferFilter(table),
+        creatives=_creatives(offers, channels),
+        placements=placements,
+        variables=VariableReader(customer, context),
+    ), problems
+
+
+def _natural(problem: Problem) -> tuple[str, int, str]:
+    """Sorts `offers[10]` behind `offers[9]`."""
+    head, _, rest = problem.path.partition("[")
+    number, _, tail = rest.partition("]")
+    return head, int(number) if number.isdigit() else -1, tail + problem.description
+
+
+def _attributes(
+    attributes: Iterable[Attribute], offers: Sequence[Offer], section: str, problems: list[Problem]
+) -> Iterable[Attribute]:
+    """The attributes that can be laid out, the keyed ones with their keys."""
+    for place, attribute in enumerate(attributes):
+        path = f"{section}[{place}]"
+        valued = attribute.type in (AttributeType.CATEGORY, AttributeType.SET)
+        if valued is not bool(attribute.values):
+            problem = "a category or set needs its values" if valued else f"a {attribute.type} has no values"
+            problems.append(Problem(f"{path}.values", problem))
+        if len(set(attribute.values)) < len(attribute.values):
+            problems.append(Problem(f"{path}.values", "a value stands twice"))
+        if section == "context" and (attribute.id == CHANNEL or attribute.by or attribute.purpose):
+            problem = "`channel` is given" if attribute.id == CHANNEL else "neither `by` nor `purpose` applies here"
+            problems.append(Problem(path, problem))
+        if attribute.by is None:
+            if attribute.keys:
+                problems.append(Problem(f"{path}.keys", "keys need `by`, the attribute of offers that picks one"))
+        elif attribute.type is AttributeType.SET:
+            problems.append(Problem(path, "a set cannot be keyed"))
+        else:
+            texts = (str(offer.attributes[attribute.by]) for offer in offers if attribute.by in offer.attributes)
+            attribute = replace(attribute, keys=attribute.keys or tuple(dict.fromkeys(texts)))  # noqa: PLW2901
+        yield attribute
+
+
+def _check_columns(customer: Schema, problems: list[Problem]) -> None:
+    if customer.width > MAX_COLUMNS:
+        problems.append(Problem("attributes", f"take {customer.width:,} columns; there are {MAX_COLUMNS:,}"))
+    if len(customer.purposes) > MAX_PURPOSES:
+        problems.append(Problem("attributes", f"name more than {MAX_PURPOSES} purposes"))
+
+
+def _offer_problems(offers: Sequence[Offer]) -> Iterable[Problem]:
+    for place, offer in enumerate(offers):
+        ids = [creative.id for creative in offer.creatives]
+        if len(set(ids)) < len(ids):
+            yield Problem(f"offers[{place}].creatives", "two creatives have the same id")
+        if offer.start and offer.end and offer.start >= offer.end:
+            yield Problem(f"offers[{place}].schedule", "ends before it starts")
+
+
+def _creatives(offers: Sequence[Offer], channels: list[str]) -> CreativeTable:
+    locales = {creative.locale for offer in offers for creative in offer.creatives}
+    columns = {}
+    for channel in channels:
+        for locale in locales | {""}:
+            creatives = tuple(offer.creative_for(channel, locale) for offer in offers)
+            available = np.array([creative is not None for creative in creatives], np.bool_)
+            columns[channel, locale] = ChannelCreatives(available, creatives)
+    return CreativeTable(frozenset(locales), columns)
+
+
+class _PlacementCompiler:
+    def __init__(
+        self, customer: Schema, context: Schema, offers: OfferTable, manifests: Mapping[str, Manifest]
+    ) -> None:
+        self._customer = customer
+        self._context = context
+        self._offers = offers
+        self._manifests = manifests
+        self._plans: dict[str, ModelPlan | str] = {}
+        self.problems: list[Problem] = []
+
+    def placement(self, place: int, placement: Placement) -> CompiledPlacement:
+        path = f"placements[{place}]"
+        for number, offer_id in enumerate(placement.fallback_offers):
+            if offer_id not in self._offers.index:
+                self.problems.append(Problem(f"{path}.fallback_offers[{number}]", f"there is no offer {offer_id}"))
+        plan = self._plan(placement.model) if placement.model else None
+        if isinstance(plan, str):
+            self.problems.append(Problem(f"{path}.model", plan))
+            plan = None
+        fallback = [self._offers.index[offer] for offer in placement.fallback_offers if offer in self._offers.index]
+        return CompiledPlacement(placement, plan, np.array(fallback, np.intp))
+
+    def _plan(self, model_id: str) -> ModelPlan | str:
+        """The plan for a model, or why there is none."""
+        if model_id not in self._plans:
+            self._plans[model_id] = self._compile(model_id)
+        return self._plans[model_id]
+
+    def _compile(self, model_id: str) -> ModelPlan | str:
+        manifest = self._manifests.get(model_id)
+        if manifest is None:
+            return f"no model {model_id} is loaded; there are: {', '.join(sorted(self._manifests)) or 'none'}"
+        try:
+            features = compile_features(manifest.inputs, self._customer, self._context, self._offers)
+        except UnknownFeatureError as problem:
+            return f"{model_id} does not fit this catalog: {problem}"
+        by = (manifest.calibration.by or "").removeprefix("offer.")
+        groups = [
+            None if value is None else str(value) for value in (o.attributes.get(by) for o in self._offers.offers)
+        ]
+        return ModelPlan(model_id, manifest.output_kind, features, *manifest.calibration.lines(groups))

@@ -1,0 +1,59 @@
+"""The state that the use cases share: the current catalog, the models, the profiles. One event loop owns it."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from server.domain.attribute import Schema
+from server.domain.errors import ErrorReason, OpportuneError
+from server.domain.model import Model
+from server.execution.compiled import CompiledCatalog
+from server.execution.decide import Snapshot
+from server.input.profiles import ProfileTable
+
+Clock = Callable[[], datetime]
+"""Tells the time, with time zone."""
+
+
+def utc_now() -> datetime:
+    """The system's clock."""
+    return datetime.now(UTC)
+
+
+class State:
+    """Everything in memory. `profile_version` counts the deltas that were applied."""
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self.models = models
+        self.profiles = ProfileTable(Schema())
+        self.profile_version = 0
+        self._catalog: CompiledCatalog | None = None
+
+    @property
+    def catalog(self) -> CompiledCatalog:
+        """The catalog that is served.
+
+        Raises:
+            OpportuneError: NO_CATALOG before the first one.
+        """
+        if self._catalog is None:
+            raise OpportuneError(ErrorReason.NO_CATALOG, "no catalog has been applied yet")
+        return self._catalog
+
+    @property
+    def catalog_version(self) -> int:
+        """The version of the catalog that is served, 0 before the first one."""
+        return 0 if self._catalog is None else self._catalog.version
+
+    @property
+    def catalog_etag(self) -> str:
+        """The etag of the catalog that is served, empty before the first one."""
+        return "" if self._catalog is None else self._catalog.etag
+
+    def publish(self, catalog: CompiledCatalog) -> None:
+        """Serves a catalog from the next request on."""
+        self.profiles.relayout(catalog.customer)
+        self._catalog = catalog
+
+    def snapshot(self) -> Snapshot:
+        """What a decision reads now."""
+        return Snapshot(self.catalog, self.profiles, self.models, self.profile_version)

@@ -1,0 +1,1 @@
+"""What will probably happen? Model artifacts, ONNX sessions, calibrated propensities."""

@@ -1,0 +1,1 @@
+"""What should we do? Conditions, eligibility and arbitration by expected value."""

@@ -1,0 +1,83 @@
+"""Conditions in conjunctive normal form: clauses of literals over atoms.
+
+CEL has three outcomes: true, false, and an error (a missing attribute) that `&&` and `||` absorb when the other side
+decides. Only "definitely true" lets an offer through, and negation pushed down to the atoms turns "definitely false"
+into a literal of its own. What is left uses AND and OR alone, over literals that each hold or do not, so plain
+two-valued logic gives the three-valued answer.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+MAX_CLAUSES = 64
+
+
+class AtomKind(IntEnum):
+    """How an atom compares its column with its operand; the order is the order of evaluation."""
+
+    AT_LEAST = 0
+    EQUALS = 1
+    MEMBER = 2
+    PRESENT = 3
+
+
+class Atom(NamedTuple):
+    """One comparison of a column with a constant; unknown while the column is missing, except PRESENT."""
+
+    kind: AtomKind
+    column: int
+    operand: float = 0.0
+
+
+class Literal(NamedTuple):
+    """An atom that must be definitely true, or (not positive) definitely false."""
+
+    atom: Atom
+    positive: bool = True
+
+
+Clause = frozenset[Literal]
+"""At least one of these literals must hold. The empty clause never holds."""
+
+Clauses = frozenset[Clause]
+"""All of these clauses must hold. No clauses: always true."""
+
+TRUE: Clauses = frozenset()
+FALSE: Clauses = frozenset([frozenset()])
+
+
+class TooComplexError(Exception):
+    """A condition that would expand to more than `MAX_CLAUSES` clauses."""
+
+
+def constant(value: bool) -> Clauses:
+    """The clauses that always hold, or never."""
+    return TRUE if value else FALSE
+
+
+def literal(atom: Atom, positive: bool = True) -> Clauses:
+    """The clauses of one literal."""
+    return frozenset([frozenset([Literal(atom, positive)])])
+
+
+def both(left: Clauses, right: Clauses) -> Clauses:
+    """Left and right."""
+    return _minimal(left | right)
+
+
+def either(left: Clauses, right: Clauses) -> Clauses:
+    """Left or right, by distribution.
+
+    Raises:
+        TooComplexError: the product is too large.
+    """
+    if len(left) * len(right) > MAX_CLAUSES:
+        raise TooComplexError
+    return _minimal(frozenset(one | other for one in left for other in right))
+
+
+def _minimal(clauses: Clauses) -> Clauses:
+    """Drops each clause that a smaller one implies."""
+    if len(clauses) > MAX_CLAUSES:
+        raise TooComplexError
+    return frozenset(clause for clause in clauses if not any(other < clause for other in clauses))

@@ -1,0 +1,74 @@
+"""Settings of `serve`: flags, then the environment (`OPPORTUNE_…`), then one TOML file, then defaults."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+ENVIRONMENT_PREFIX = "OPPORTUNE_"
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message lists every problem, a line each."""
+
+
+class Settings(BaseModel):
+    """How to serve: where from, where to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    listen: Annotated[
+        str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}$"),
+        Field(description="HOST:PORT to listen on; port 0 takes a free one"),
+    ] = "127.0.0.1:50051"  # fmt: skip
+    transport: Annotated[
+        Literal["auto", "native", "grpcio"],
+        Field(description="native is fast; grpcio is stock; auto is native"),
+    ] = "auto"
+    models: Annotated[Path | None, Field(description="folder of models, as <name>/<version>/manifest.toml")] = None
+    catalog: Annotated[Path | None, Field(description="catalog file to start with")] = None
+    data: Annotated[Path | None, Field(description="folder of the journal; not written by this version")] = None
+    ephemeral: Annotated[bool, Field(description="keep everything in memory only")] = False
+
+    @field_validator("models", "data")
+    @classmethod
+    def _is_folder(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_dir():
+            raise ValueError(f"there is no folder {path}")
+        return path
+
+    @field_validator("catalog")
+    @classmethod
+    def _is_file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError(f"there is no file {path}")
+        return path
+
+
+def read_settings(
+    flags: Mapping[str, Any], config: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> Settings:
+    """The settings from all sources; a flag that is None was not given.
+
+    Raises:
+        SettingsError: every problem of every source at once.
+    """
+    merged: dict[str, Any] = {}
+    if config is not None:
+        try:
+            merged |= tomllib.loads(config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+            raise SettingsError(f"{config}: {problem}") from problem
+    for name in Settings.model_fields:
+        value = environment.get(ENVIRONMENT_PREFIX + name.upper())
+        if value is not None:
+            merged[name] = value
+    merged |= {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        raise SettingsError("\n".join(problems)) from error

@@ -1,0 +1,35 @@
+"""The command line's own client, for `apply`."""
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc import aio
+from grpc_status import rpc_status
+from opportune.v1 import catalog_service_pb2, catalog_service_pb2_grpc
+
+from server.domain.errors import ErrorReason, OpportuneError, Violation
+
+
+async def apply_catalog(address: str, text: str, validate_only: bool) -> catalog_service_pb2.ApplyCatalogResponse:
+    """Publishes a catalog to the server at `HOST:PORT`, or only checks it there.
+
+    Raises:
+        OpportuneError: INVALID_CATALOG with the problems.
+        RuntimeError: the call failed otherwise.
+    """
+    async with aio.insecure_channel(address) as channel:
+        stub = catalog_service_pb2_grpc.CatalogServiceStub(channel)  # type: ignore[no-untyped-call]
+        request = catalog_service_pb2.ApplyCatalogRequest(catalog=text, validate_only=validate_only)
+        try:
+            response: catalog_service_pb2.ApplyCatalogResponse = await stub.ApplyCatalog(request, timeout=120)
+        except grpc.RpcError as error:
+            raise _error(error) from error
+        return response
+
+
+def _error(error: grpc.RpcError) -> Exception:
+    bad_request = error_details_pb2.BadRequest()
+    for detail in getattr(rpc_status.from_call(error), "details", ()):
+        if detail.Unpack(bad_request):
+            violations = [Violation(entry.field, entry.description) for entry in bad_request.field_violations]
+            return OpportuneError(ErrorReason.INVALID_CATALOG, str(error.details()), violations=violations)
+    return RuntimeError(f"{error.code().name}: {error.details()}")

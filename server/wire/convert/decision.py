@@ -1,0 +1,90 @@
+"""Queries and decisions."""
+
+from typing import cast
+
+from google.protobuf.duration_pb2 import Duration
+from opportune.v1 import decision_pb2, decision_service_pb2
+
+from server.domain.decision import Context, Decision, RankQuery
+from server.wire.convert.value import time_from, time_to, values_from
+
+_FULL = decision_pb2.DECISION_VIEW_FULL
+
+
+def query_from(request: decision_service_pb2.RankOffersRequest) -> RankQuery:
+    """The query of a request; ranges are checked by the use case."""
+    return RankQuery(
+        customer_id=request.customer_id,
+        placement_id=request.placement_id,
+        context=_context_from(request.context) if request.HasField("context") else Context(),
+        max_offers=request.max_offers,
+        candidate_offer_ids=tuple(request.candidate_offer_ids),
+        filter=request.filter,
+        order_by=request.order_by,
+        full_view=request.view == _FULL,
+        include_content=request.include_content,
+        request_id=request.request_id,
+        validate_only=request.validate_only,
+        min_profile_version=request.min_profile_version,
+    )
+
+
+def decision_to(decision: Decision) -> decision_pb2.Decision:
+    """The message of a decision."""
+    message = decision_pb2.Decision(
+        decision_id=decision.decision_id,
+        customer_id=decision.customer_id,
+        placement_id=decision.placement_id,
+        create_time=time_to(decision.time),
+        offers=[
+            decision_pb2.RankedOffer(
+                offer_id=offer_id,
+                creative_id=creative_id,
+                content=content,
+                propensity=propensity,
+                value=value,
+                expected_value=expected_value,
+                selection_probability=selection_probability,
+                attribution_token=attribution_token,
+            )
+            for (
+                offer_id,
+                creative_id,
+                content,
+                propensity,
+                value,
+                expected_value,
+                selection_probability,
+                attribution_token,
+            ) in decision.offers
+        ],
+        result=cast(decision_pb2.Result, decision.result.value),
+        rung=cast(decision_pb2.Rung, decision.rung.value),
+        model_version=decision.model_version,
+        profile_version=decision.profile_version,
+        catalog_version=decision.catalog_version,
+    )
+    if decision.explanation is not None:
+        _add_explanation(message, decision)
+    return message
+
+
+def _context_from(message: decision_service_pb2.Context) -> Context:
+    return Context(
+        channel=message.channel,
+        locale=message.locale,
+        time=time_from(message.time, "context.time") if message.HasField("time") else None,
+        attributes=values_from(message.attributes, "context.attributes"),
+    )
+
+
+def _add_explanation(message: decision_pb2.Decision, decision: Decision) -> None:
+    assert decision.explanation is not None
+    for offer, explanation in zip(message.offers, decision.explanation.offers, strict=True):
+        offer.conditions_met.extend(explanation.conditions_met)
+        offer.model_inputs.update(explanation.model_inputs)
+    for offer_id, reason, detail in decision.explanation.exclusions:
+        message.exclusions.add(offer_id=offer_id, reason=reason.value, detail=detail)
+    for stage, duration_ns in decision.explanation.timings:
+        seconds, nanos = divmod(duration_ns, 1_000_000_000)
+        message.timings.add(stage=stage, duration=Duration(seconds=seconds, nanos=nanos))

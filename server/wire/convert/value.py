@@ -1,0 +1,81 @@
+"""Values and times."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from opportune.v1 import value_pb2
+
+from server.domain.attribute import Value
+from server.domain.errors import invalid_field
+
+MAX_TEXT_BYTES = 256
+MAX_LIST = 1_024
+
+_UNIX = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_2200_S = 7_258_118_400
+
+
+def value_from(message: value_pb2.Value, field: str) -> Value:
+    """The value that a message carries.
+
+    Raises:
+        OpportuneError: INVALID_FIELD if it carries none, or one that is too long or out of range.
+    """
+    match message.WhichOneof("kind"):
+        case "number_value":
+            return message.number_value
+        case "string_value":
+            return _text(message.string_value, field)
+        case "bool_value":
+            return message.bool_value
+        case "timestamp_value":
+            return time_from(message.timestamp_value, field)
+        case "list_value":
+            return texts_from(message.list_value, field)
+    raise invalid_field(field, "has no value")
+
+
+def values_from(messages: Mapping[str, value_pb2.Value], field: str) -> dict[str, Value]:
+    """The values of a map, by key."""
+    return {name: value_from(message, f'{field}["{name[:MAX_TEXT_BYTES]}"]') for name, message in messages.items()}
+
+
+def texts_from(message: value_pb2.StringList, field: str) -> tuple[str, ...]:
+    """The texts of a list, each once."""
+    if len(message.values) > MAX_LIST:
+        raise invalid_field(field, f"has more than {MAX_LIST:,} values")
+    return tuple(dict.fromkeys(_text(text, field) for text in message.values))
+
+
+def time_from(message: Timestamp, field: str) -> datetime:
+    """The time of a timestamp in the years 1970 to 2200, to the microsecond."""
+    if not 0 <= message.seconds < _YEAR_2200_S or not 0 <= message.nanos < 1_000_000_000:
+        raise invalid_field(field, "is outside the years 1970 to 2200")
+    return _UNIX + timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)
+
+
+def time_to(time: datetime) -> Timestamp:
+    """The timestamp of a time with time zone."""
+    since = time - _UNIX
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
+
+
+def value_to(value: Value) -> value_pb2.Value:
+    """The message that carries a value."""
+    match value:
+        case bool():
+            return value_pb2.Value(bool_value=value)
+        case str():
+            return value_pb2.Value(string_value=value)
+        case datetime():
+            return value_pb2.Value(timestamp_value=time_to(value))
+        case tuple():
+            return value_pb2.Value(list_value=value_pb2.StringList(values=value))
+    return value_pb2.Value(number_value=value)
+
+
+def _text(text: str, field: str) -> str:
+    if len(text) > MAX_TEXT_BYTES or len(text.encode()) > MAX_TEXT_BYTES:
+        raise invalid_field(field, f"is longer than {MAX_TEXT_BYTES} bytes")
+    return text
