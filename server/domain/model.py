@@ -107,8 +107,19 @@ class Model(Protocol):
         """What the model takes and gives."""
         ...
 
+    def precompute(self, offers: Mapping[str, FloatRow]) -> dict[str, FloatRow]:
+        """Computes what depends on offers alone: the inputs of scope offer, to float32 [offers, …] for `run`.
+
+        Raises:
+            ModelFailure: the model failed.
+        """
+        ...
+
     def run(self, inputs: Mapping[str, FloatRow]) -> FloatRow:
-        """Scores the rows: float32 [rows], raw, of the manifest's output kind.
+        """Scores rows: float32 [rows], raw, of the manifest's output kind.
+
+        Args:
+            inputs: The inputs of scope customer and pair, and the rows of what `precompute` gave.
 
         Raises:
             ModelFailure: the model failed, or gave something that is not a finite number.

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from server.domain.attribute import BoolRow, FloatRow, IntRow, days_since_epoch
 from server.domain.decision import Decision, RankedOffer, RankQuery, Result, Rung
 from server.domain.errors import ErrorReason, OpportuneError, invalid_field
-from server.domain.model import Model, ModelFailure
+from server.domain.model import ModelFailure
 from server.execution.compile import CHANNEL
 from server.execution.compiled import ChannelCreatives, CompiledCatalog, CompiledPlacement
-from server.inference.calibration import propensities
+from server.execution.scoring import Scorer
 from server.input.profiles import ProfileRow, ProfileTable
 from server.intelligence.arbitration import best
 from server.intelligence.ordering import sort_key
@@ -32,7 +32,7 @@ class Snapshot(NamedTuple):
 
     catalog: CompiledCatalog
     profiles: ProfileTable
-    models: Mapping[str, Model]
+    scorers: Mapping[str, Scorer]
     profile_version: int
 
 
@@ -162,13 +162,12 @@ def _score(evaluation: Evaluation) -> None:
     evaluation.tensors = {}
     if plan is None or not len(eligible):
         return
-    evaluation.tensors = plan.features.assemble(evaluation.variables, eligible)
     try:
-        output = evaluation.snapshot.models[plan.model_id].run(evaluation.tensors)
+        scores = evaluation.snapshot.scorers[plan.model_id].score(evaluation.variables, eligible)
     except ModelFailure:
         evaluation.rung = Rung.DEFAULT
         return
-    evaluation.propensity = propensities(output, plan.output_kind, plan.slopes[eligible], plan.intercepts[eligible])
+    evaluation.propensity, evaluation.tensors = scores
 
 
 def _arbitrate(evaluation: Evaluation) -> None:

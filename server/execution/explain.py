@@ -12,6 +12,7 @@ from server.domain.decision import (
     OfferExplanation,
     Reason,
     Result,
+    Rung,
     StageTiming,
 )
 from server.execution.decide import Evaluation
@@ -37,10 +38,12 @@ def explain(decision: Decision, evaluation: Evaluation) -> Decision:
 def _offers(evaluation: Evaluation) -> Iterator[OfferExplanation]:
     eligibility, plan = evaluation.catalog.eligibility, evaluation.placement.model
     for row in evaluation.winners.tolist():
-        clauses = eligibility.clauses_of(int(evaluation.eligible[row]))
+        offer = int(evaluation.eligible[row])
+        clauses = eligibility.clauses_of(offer)
         # A part of a conjunction may stand for several clauses; it is named once.
         conditions = tuple(dict.fromkeys(eligibility.texts[clause] for clause in clauses))
-        inputs = plan.features.explain(evaluation.tensors, row) if plan is not None and evaluation.tensors else {}
+        scored = plan is not None and evaluation.rung is Rung.FULL
+        inputs = plan.features.explain(evaluation.tensors, row, offer) if plan is not None and scored else {}
         yield OfferExplanation(conditions, inputs)
 
 

@@ -8,6 +8,7 @@ from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.model import Model
 from server.execution.compiled import CompiledCatalog
 from server.execution.decide import Snapshot
+from server.execution.scoring import Scorer
 from server.input.profiles import ProfileTable
 
 Clock = Callable[[], datetime]
@@ -27,6 +28,7 @@ class State:
         self.profiles = ProfileTable(Schema())
         self.profile_version = 0
         self._catalog: CompiledCatalog | None = None
+        self._scorers: dict[str, Scorer] = {}
 
     @property
     def catalog(self) -> CompiledCatalog:
@@ -50,10 +52,18 @@ class State:
         return "" if self._catalog is None else self._catalog.etag
 
     def publish(self, catalog: CompiledCatalog) -> None:
-        """Serves a catalog from the next request on."""
+        """Serves a catalog from the next request on.
+
+        Raises:
+            ModelFailure: a model cannot take the catalog's offers; the catalog before goes on serving.
+        """
+        plans = {
+            placement.model.model_id: placement.model for placement in catalog.placements.values() if placement.model
+        }
+        scorers = {model_id: Scorer(plan, self.models[model_id]) for model_id, plan in plans.items()}
         self.profiles.relayout(catalog.customer)
-        self._catalog = catalog
+        self._catalog, self._scorers = catalog, scorers
 
     def snapshot(self) -> Snapshot:
         """What a decision reads now."""
-        return Snapshot(self.catalog, self.profiles, self.models, self.profile_version)
+        return Snapshot(self.catalog, self.profiles, self._scorers, self.profile_version)

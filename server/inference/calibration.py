@@ -10,13 +10,16 @@ _SMALLEST = 1e-7
 
 
 def propensities(
-    output: FloatRow, kind: OutputKind, slopes: NDArray[np.float64], intercepts: NDArray[np.float64]
+    output: FloatRow,
+    kind: OutputKind,
+    slopes: NDArray[np.float64] | np.float64,
+    intercepts: NDArray[np.float64] | np.float64,
 ) -> NDArray[np.float64]:
     """Calibrated P(conversion): float64 [rows] in [0, 1], for raw output float32 [rows].
 
     Args:
-        slopes: float64 [rows], of each row's calibration line.
-        intercepts: float64 [rows], likewise.
+        slopes: Of each row's calibration line, float64 [rows], or one for all rows.
+        intercepts: Likewise.
     """
     log_odds = output.astype(np.float64)
     if kind is OutputKind.PROBABILITY:

@@ -45,8 +45,6 @@ class InputPlan:
         """The tensor for these offers: float32 [1, features] for scope customer, else [offers, features]."""
         if self.input.scope is Scope.CUSTOMER:
             return variables[self.variables][None, :]
-        if self.input.scope is Scope.OFFER:
-            return self.offer_values[offers]
         rows = np.empty((len(offers), len(self.input.features)), np.float32)
         rows[:, self.variable_places] = variables[self.variables]
         rows[:, self.cell_places] = variables[self.cells[offers]]
@@ -58,18 +56,31 @@ class FeaturePlan:
     """All inputs of one model for one catalog. Immutable once made."""
 
     def __init__(self, inputs: tuple[InputPlan, ...]) -> None:
-        self._inputs = inputs
+        self._of_offers = tuple(plan for plan in inputs if plan.input.scope is Scope.OFFER)
+        self._of_requests = tuple(plan for plan in inputs if plan.input.scope is not Scope.OFFER)
+
+    def offer_tensors(self) -> dict[str, FloatRow]:
+        """The inputs of scope offer for all offers of the catalog, by name: float32 [offers, features]."""
+        return {plan.input.name: plan.offer_values for plan in self._of_offers}
 
     def assemble(self, variables: FloatRow, offers: IntRow) -> dict[str, FloatRow]:
-        """The model's input tensors by name, for the offers with these indices."""
-        return {plan.input.name: plan.assemble(variables, offers) for plan in self._inputs}
+        """The other inputs by name, for the offers with these indices."""
+        return {plan.input.name: plan.assemble(variables, offers) for plan in self._of_requests}
 
-    def explain(self, tensors: Mapping[str, FloatRow], row: int) -> dict[str, float]:
-        """The features of one row of assembled tensors by name; missing ones are left out."""
+    def explain(self, tensors: Mapping[str, FloatRow], row: int, offer: int) -> dict[str, float]:
+        """What the model was given for one offer, by feature name; missing values are left out.
+
+        Args:
+            tensors: What `assemble` gave.
+            row: The offer's row in them.
+            offer: The offer's index in the catalog.
+        """
         features: dict[str, float] = {}
-        for plan in self._inputs:
-            tensor = tensors[plan.input.name]
-            values = tensor[0 if len(tensor) == 1 else row]
+        for plan in (*self._of_requests, *self._of_offers):
+            if plan.input.scope is Scope.OFFER:
+                values = plan.offer_values[offer]
+            else:
+                values = tensors[plan.input.name][0 if plan.input.scope is Scope.CUSTOMER else row]
             features |= {
                 feature.name: float(value)
                 for feature, value in zip(plan.input.features, values, strict=True)

@@ -4,7 +4,7 @@ from opportune.v1 import decision_service_pb2 as pb
 
 from server.domain.errors import OpportuneError, invalid_field
 from server.execution.rank import RankOffers
-from server.wire.convert.decision import decision_to, query_from
+from server.wire.convert.decision import fill_decision, query_from
 from server.wire.status import internal, rpc_status
 
 MAX_BATCH = 100
@@ -19,18 +19,23 @@ class DecisionServicer:
 
     def RankOffers(self, request: pb.RankOffersRequest) -> pb.RankOffersResponse:
         """Ranks for one customer."""
-        return pb.RankOffersResponse(decision=decision_to(self._rank(query_from(request))))
+        response = pb.RankOffersResponse()
+        fill_decision(response.decision, self._rank(query_from(request)))
+        return response
 
     def BatchRankOffers(self, request: pb.BatchRankOffersRequest) -> pb.BatchRankOffersResponse:
         """Ranks for each request of a batch on its own."""
         if not 1 <= len(request.requests) <= MAX_BATCH:
             raise invalid_field("requests", f"must be 1 to {MAX_BATCH}")
-        return pb.BatchRankOffersResponse(results=[self._result(single) for single in request.requests])
+        response = pb.BatchRankOffersResponse()
+        for single in request.requests:
+            self._answer(single, response.results.add())
+        return response
 
-    def _result(self, request: pb.RankOffersRequest) -> pb.BatchRankOffersResult:
+    def _answer(self, request: pb.RankOffersRequest, result: pb.BatchRankOffersResult) -> None:
         try:
-            return pb.BatchRankOffersResult(decision=decision_to(self._rank(query_from(request))))
+            fill_decision(result.decision, self._rank(query_from(request)))
         except OpportuneError as error:
-            return pb.BatchRankOffersResult(status=rpc_status(error))
+            result.status.CopyFrom(rpc_status(error))
         except Exception:
-            return pb.BatchRankOffersResult(status=rpc_status(internal("BatchRankOffers")))
+            result.status.CopyFrom(rpc_status(internal("BatchRankOffers")))

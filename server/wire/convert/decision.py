@@ -6,7 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 from opportune.v1 import decision_pb2, decision_service_pb2
 
 from server.domain.decision import Context, Decision, RankQuery
-from server.wire.convert.value import time_from, time_to, values_from
+from server.wire.convert.value import set_time, time_from, values_from
 
 _FULL = decision_pb2.DECISION_VIEW_FULL
 
@@ -29,44 +29,34 @@ def query_from(request: decision_service_pb2.RankOffersRequest) -> RankQuery:
     )
 
 
-def decision_to(decision: Decision) -> decision_pb2.Decision:
-    """The message of a decision."""
-    message = decision_pb2.Decision(
-        decision_id=decision.decision_id,
-        customer_id=decision.customer_id,
-        placement_id=decision.placement_id,
-        create_time=time_to(decision.time),
-        offers=[
-            decision_pb2.RankedOffer(
-                offer_id=offer_id,
-                creative_id=creative_id,
-                content=content,
-                propensity=propensity,
-                value=value,
-                expected_value=expected_value,
-                selection_probability=selection_probability,
-                attribution_token=attribution_token,
-            )
-            for (
-                offer_id,
-                creative_id,
-                content,
-                propensity,
-                value,
-                expected_value,
-                selection_probability,
-                attribution_token,
-            ) in decision.offers
-        ],
-        result=cast(decision_pb2.Result, decision.result.value),
-        rung=cast(decision_pb2.Rung, decision.rung.value),
-        model_version=decision.model_version,
-        profile_version=decision.profile_version,
-        catalog_version=decision.catalog_version,
-    )
+def fill_decision(message: decision_pb2.Decision, decision: Decision) -> None:
+    """Fills an empty message with a decision.
+
+    Fields are set one by one where the message will stay: half the cost of making messages from keyword arguments
+    and copying them into their parents.
+    """
+    message.decision_id = decision.decision_id
+    message.customer_id = decision.customer_id
+    message.placement_id = decision.placement_id
+    set_time(message.create_time, decision.time)
+    message.result = cast(decision_pb2.Result, decision.result.value)
+    message.rung = cast(decision_pb2.Rung, decision.rung.value)
+    message.model_version = decision.model_version
+    message.profile_version = decision.profile_version
+    message.catalog_version = decision.catalog_version
+    for ranked in decision.offers:
+        offer = message.offers.add()
+        offer.offer_id = ranked.offer_id
+        offer.creative_id = ranked.creative_id
+        offer.propensity = ranked.propensity
+        offer.value = ranked.value
+        offer.expected_value = ranked.expected_value
+        offer.selection_probability = ranked.selection_probability
+        offer.attribution_token = ranked.attribution_token
+        if ranked.content:
+            offer.content.update(ranked.content)
     if decision.explanation is not None:
         _add_explanation(message, decision)
-    return message
 
 
 def _context_from(message: decision_service_pb2.Context) -> Context:

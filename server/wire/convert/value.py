@@ -61,6 +61,13 @@ def time_to(time: datetime) -> Timestamp:
     return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 
+def set_time(message: Timestamp, time: datetime) -> None:
+    """Sets a timestamp to a time with time zone."""
+    since = time - _UNIX
+    message.seconds = since.days * 86_400 + since.seconds
+    message.nanos = since.microseconds * 1_000
+
+
 def value_to(value: Value) -> value_pb2.Value:
     """The message that carries a value."""
     match value:
