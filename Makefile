@@ -38,9 +38,12 @@ train: install ## Make the shipped models again from the data set
 bench: install ## Measure ranking beside an empty stock grpc.aio call
 	@$(BIN)/python -m loadtest rank --offers 1000 --profiles 100000 --transport native --seconds 20
 
-lock: ## Resolve the dependencies anew into $(LOCK)
-	@uv pip compile -q --no-header --no-annotate --no-emit-index-url --generate-hashes --python-version 3.11 --universal \
-	  --extra demo --extra loadtest --extra test pyproject.toml -o $(LOCK)
+COMPILE := uv pip compile -q --no-header --no-annotate --no-emit-index-url --generate-hashes --python-version 3.11 --universal
+
+lock: ## Resolve the dependencies anew into deploy/*.lock (needs uv)
+	@$(COMPILE) --extra demo --extra loadtest --extra test pyproject.toml -o $(LOCK)
+	@$(COMPILE) pyproject.toml -o deploy/serve.lock
+	@printf 'hatchling\ngrpcio-tools==1.85.1\ngoogleapis-common-protos\n' | $(COMPILE) -c $(LOCK) - -o deploy/build.lock
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

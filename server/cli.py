@@ -1,4 +1,4 @@
-"""The command line: `python -m server serve|apply|check|train|evaluate|demo`."""
+"""The command line: `python -m server serve|apply|health|check|train|evaluate|demo`."""
 
 import argparse
 import asyncio
@@ -45,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     apply.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the server")
     apply.add_argument("--validate-only", action="store_true", help="only list the problems")
     apply.set_defaults(command=_apply)
+    health = commands.add_parser("health", help="exit 0 if a running server is serving")
+    health.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the server")
+    health.set_defaults(command=_health)
     check = commands.add_parser("check", help="list the problems of a catalog file, without a server")
     check.add_argument("file", type=Path)
     check.add_argument("--models", type=Path, help="folder of the models that placements name")
@@ -98,6 +101,12 @@ def _apply(options: argparse.Namespace) -> int:
 
     asyncio.run(apply_catalog(options.address, options.file.read_text(encoding="utf-8"), options.validate_only))
     return 0
+
+
+def _health(options: argparse.Namespace) -> int:
+    from server.wire.client import check_health
+
+    return 0 if asyncio.run(check_health(options.address)) else 1
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
-"""The command line's own client, for `apply`."""
+"""The command line's own client, for `apply` and `health`."""
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from opportune.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 
@@ -24,6 +25,17 @@ async def apply_catalog(address: str, text: str, validate_only: bool) -> catalog
         except grpc.RpcError as error:
             raise _error(error) from error
         return response
+
+
+async def check_health(address: str) -> bool:
+    """Whether the server at `HOST:PORT` says SERVING within two seconds."""
+    async with aio.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            response = await stub.Check(health_pb2.HealthCheckRequest(), timeout=2)
+        except grpc.RpcError:
+            return False
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def _error(error: grpc.RpcError) -> Exception:

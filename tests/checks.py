@@ -1,0 +1,79 @@
+"""The checks before the tests: format, lint, types, layers, protos. `python -m tests.checks` runs them all.
+
+Every check runs even if one before it failed; the exit code is 1 if any did.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PROTOS = ROOT / "protos"
+BIN = Path(sys.executable).parent
+SOURCES = ["server", "loadtest", "model_artifacts", "tests", "protos"]
+BASE = "main"
+"""The branch whose API must not be broken."""
+
+
+def main() -> int:
+    """Runs the checks, a line each."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("format", lambda: _run(BIN / "ruff", "format", "--check", "--quiet", *SOURCES)),
+        ("lint", lambda: _run(BIN / "ruff", "check", "--quiet", *SOURCES)),
+        ("types", lambda: _run(BIN / "mypy", "--no-error-summary")),
+        ("layers", lambda: _run(BIN / "lint-imports", "--no-logo", "--no-cache")),
+        ("protos lint", _lint_protos),
+        ("protos compatible", _compare_protos),
+    ]
+    failed = 0
+    for name, check in checks:
+        start = time.monotonic()
+        print(f"==> {name:<18}", end=" ", flush=True)
+        problems = check()
+        print(f"{'FAILED' if problems else 'ok'} ({time.monotonic() - start:.1f} s)", flush=True)
+        if problems:
+            failed += 1
+            print(problems)
+    return 1 if failed else 0
+
+
+def _run(*command: str | Path, cwd: Path = ROOT) -> str:
+    """What a command printed if it failed, else nothing."""
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else (done.stdout + done.stderr).strip() or f"exit code {done.returncode}"
+
+
+def _lint_protos() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        descriptors = Path(folder, "now.binpb")
+        return _describe(PROTOS, descriptors) or _run(BIN / "buf", "lint", descriptors, "--config", PROTOS / "buf.yaml")
+
+
+def _compare_protos() -> str:
+    """Compares with the base branch; a clone that does not have it, or a first commit, has nothing to compare with."""
+    if _run("git", "rev-parse", "--verify", "--quiet", f"{BASE}:protos"):
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        archive, before, now = Path(folder, "base.tar"), Path(folder, "before.binpb"), Path(folder, "now.binpb")
+        return (
+            _run("git", "archive", "--output", archive, BASE, "protos")
+            or _run("tar", "-xf", archive, "-C", folder)
+            or _describe(Path(folder, "protos"), before)
+            or _describe(PROTOS, now)
+            or _run(BIN / "buf", "breaking", now, "--against", before, "--config", PROTOS / "buf.yaml")
+        )
+
+
+def _describe(protos: Path, output: Path) -> str:
+    includes = [protos, files("grpc_tools") / "_proto", Path(str(files("google.rpc") / "status.proto")).parents[2]]
+    sources = [str(path.relative_to(protos)) for path in sorted(protos.glob("opportune/**/*.proto"))]
+    options = ["--include_imports", "--include_source_info", f"--descriptor_set_out={output}"]
+    return _run(sys.executable, "-m", "grpc_tools.protoc", *(f"-I{path}" for path in includes), *options, *sources)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
