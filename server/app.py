@@ -4,13 +4,12 @@ import asyncio
 import gc
 import logging
 import multiprocessing
-import secrets
+import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from opportune.v1 import catalog_service_pb2, decision_service_pb2, profile_service_pb2
@@ -103,7 +102,7 @@ def _publish_file(state: State, path: Path, manifests: Mapping[str, Manifest]) -
 
 
 def _endpoints(state: State, compiler: "_Compiler") -> list[Endpoint]:
-    rank = RankOffers(state, utc_now, partial(secrets.token_hex, 16))
+    rank = RankOffers(state, utc_now, _decision_ids())
     services = (
         (decision_service_pb2, "DecisionService", decisions.DecisionServicer(rank), decisions.LIMITS_BYTES),
         (
@@ -124,6 +123,12 @@ def _endpoints(state: State, compiler: "_Compiler") -> list[Endpoint]:
         for module, name, servicer, limits in services
         for endpoint in endpoints(module.DESCRIPTOR.services_by_name[name], servicer, limits)
     ]
+
+
+def _decision_ids() -> Callable[[], str]:
+    """Makes random ids of 128 bits; seeded by the system once, as asking it for every decision costs a system call."""
+    bits = random.Random(random.SystemRandom().getrandbits(256)).getrandbits
+    return lambda: f"{bits(128):032x}"
 
 
 def _transport(settings: Settings, served: list[Endpoint]) -> Transport:

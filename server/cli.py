@@ -128,7 +128,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    _dataset(options, "evaluate").main(options.models / options.model, options.campaigns, options.json)
+    _dataset(options, "evaluate").main(options.model, options.campaigns, options.json, options.models)
     return 0
 
 

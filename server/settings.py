@@ -33,6 +33,13 @@ class Settings(BaseModel):
     data: Annotated[Path | None, Field(description="folder of the journal; not written by this version")] = None
     ephemeral: Annotated[bool, Field(description="keep everything in memory only")] = False
 
+    @field_validator("listen")
+    @classmethod
+    def _has_port(cls, listen: str) -> str:
+        if int(listen.rpartition(":")[2]) > 65_535:
+            raise ValueError("a port is at most 65535")
+        return listen
+
     @field_validator("models", "data")
     @classmethod
     def _is_folder(cls, path: Path | None) -> Path | None:

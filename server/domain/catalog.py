@@ -20,7 +20,11 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """One version of everything that is declared. `etag` identifies the content."""
+    """One version of everything that is declared. `etag` identifies the content.
+
+    `offer_attributes` are those that conditions and models may read even if no offer has them; the others that offers
+    have need no declaration.
+    """
 
     currency: str
     attributes: tuple[Attribute, ...]
@@ -28,3 +32,4 @@ class Catalog:
     offers: tuple[Offer, ...]
     placements: tuple[Placement, ...]
     etag: str
+    offer_attributes: tuple[Attribute, ...] = ()

@@ -1,15 +1,15 @@
 """The question, "which offers, in which order, for this customer, in this context, now?", and its answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
+from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from server.domain.attribute import Value
 
 
-class Result(Enum):
+class Result(IntEnum):
     """What kind of answer a decision is; values are those of `opportune.v1.Result`."""
 
     RANKED = 1
@@ -18,7 +18,7 @@ class Result(Enum):
     PLACEMENT_DISABLED = 4
 
 
-class Rung(Enum):
+class Rung(IntEnum):
     """How much of the ranking was done; values are those of `opportune.v1.Rung`."""
 
     FULL = 1
@@ -27,7 +27,7 @@ class Rung(Enum):
     DEFAULT = 4
 
 
-class Reason(Enum):
+class Reason(IntEnum):
     """Why a candidate is not in the answer; values are those of `opportune.v1.Reason`."""
 
     CONDITION = 1
@@ -42,19 +42,18 @@ class Reason(Enum):
     UNKNOWN_OFFER = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """The moment in which the answer is shown; an empty channel means the placement's first."""
 
     channel: str = ""
     locale: str = ""
     time: datetime | None = None
-    attributes: Mapping[str, Value] = field(default_factory=dict)
+    attributes: Mapping[str, Value] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class RankQuery:
-    """One question. `max_offers` 0 means the placement's slots; no candidates means all offers."""
+class RankQuery(NamedTuple):
+    """One question, a named tuple as one is made for every decision.
+    `max_offers` 0 means the placement's slots; no candidates means all offers."""
 
     customer_id: str
     placement_id: str

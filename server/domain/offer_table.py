@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.attribute import Attribute, AttributeType, FloatRow, Schema, Value, days_since_epoch
+from server.domain.attribute import Attribute, AttributeType, BoolRow, FloatRow, Schema, Value, days_since_epoch
 from server.domain.catalog import Problem
 from server.domain.offer import Offer
 
@@ -47,6 +47,19 @@ class OfferTable:
         """The offers ordered by id, for listing."""
         return tuple(sorted(self.offers, key=lambda offer: offer.id))
 
+    def scheduled(self, now_days: float) -> BoolRow:
+        """Which offers' schedules include a time in days since 2020: bool [offers]."""
+        return (self.start <= now_days) & (self.end > now_days)
+
+    def unchanged(self, now_days: float) -> tuple[float, float]:
+        """The stretch of time around now, start inclusive, end exclusive, in which no schedule starts or ends."""
+        place = int(np.searchsorted(self._changes, now_days, side="right"))
+        return float(self._changes[place - 1]), float(self._changes[place])
+
+    @cached_property
+    def _changes(self) -> NDArray[np.float64]:
+        return np.unique(np.concatenate([self.start, self.end, [-np.inf, np.inf]]))
+
     @classmethod
     def of(cls, offers: Sequence[Offer], schema: Schema) -> "OfferTable":
         """Lays the offers out under a schema that `infer_schema` gave for them."""
@@ -65,14 +78,16 @@ class OfferTable:
         )
 
 
-def infer_schema(offers: Sequence[Offer]) -> tuple[Schema, list[Offer], list[Problem]]:
-    """The attributes that offers have, with the type that each has where it first stands.
+def infer_schema(
+    offers: Sequence[Offer], declared: Sequence[Attribute] = ()
+) -> tuple[Schema, list[Offer], list[Problem]]:
+    """The attributes that offers have, with the type that is declared or that each has where it first stands.
 
     Returns:
         The schema, the offers without the values of other types, and a problem for each of these values.
     """
-    types: dict[str, AttributeType] = {}
-    texts: dict[str, set[str]] = {}
+    types = {attribute.id: attribute.type for attribute in declared}
+    texts = {attribute.id: set(attribute.values) for attribute in declared}
     fitting: list[Offer] = []
     problems: list[Problem] = []
     for place, offer in enumerate(offers):
@@ -83,10 +98,10 @@ def infer_schema(offers: Sequence[Offer]) -> tuple[Schema, list[Offer], list[Pro
                 texts.setdefault(name, set()).update(_texts(value))
                 continue
             del attributes[name]
-            problem = f"is a {type_} here and a {known} in an offer before"
+            problem = f"is a {type_} here and a {known} in offer_attributes or an offer before"
             problems.append(Problem(f"offers[{place}].attributes.{name}", problem))
         fitting.append(offer if len(attributes) == len(offer.attributes) else replace(offer, attributes=attributes))
-    schema = Schema(tuple(Attribute(name, type_, tuple(sorted(texts[name]))) for name, type_ in types.items()))
+    schema = Schema(tuple(Attribute(name, type_, tuple(sorted(texts.get(name, ())))) for name, type_ in types.items()))
     return schema, fitting, problems
 
 
@@ -110,10 +125,10 @@ def _texts(value: Value) -> tuple[str, ...]:
 
 def _put(column: FloatRow, schema: Schema, attribute: Attribute, value: Value) -> None:
     if isinstance(value, tuple):
+        column[[schema.columns[name] for name in attribute.column_names()]] = 0
         for member in value:
             place, bit = schema.member(attribute, member)
-            known = 0 if np.isnan(column[place]) else int(column[place])
-            column[place] = known | bit
+            column[place] = int(column[place]) | bit
         return
     place = schema.columns[attribute.id]
     if isinstance(value, str):

@@ -1,6 +1,8 @@
 """Remembers the answers to request ids, so that a retry gets the first answer and not a second effect."""
 
+from collections.abc import Callable
 from hashlib import blake2b
+from time import monotonic
 from typing import Generic, TypeVar
 
 from cachetools import TTLCache
@@ -16,8 +18,9 @@ Answer = TypeVar("Answer")
 class AnsweredRequests(Generic[Answer]):
     """The last 100,000 answers of the last 24 hours, by request id. Under more than that the oldest are forgotten."""
 
-    def __init__(self) -> None:
-        self._answers: TTLCache[str, tuple[bytes, Answer]] = TTLCache(REMEMBERED, REMEMBERED_S)
+    def __init__(self, timer: Callable[[], float] = monotonic) -> None:
+        """Starts with none; `timer` counts seconds."""
+        self._answers: TTLCache[str, tuple[bytes, Answer]] = TTLCache(REMEMBERED, REMEMBERED_S, timer)
 
     def find(self, request_id: str, body: object) -> Answer | None:
         """The first answer to a request id, None if there is none. Bodies are told apart by their `repr`.

@@ -118,6 +118,6 @@ def _encode(offer_id: str) -> str:
 
 def _decode(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError):
         raise invalid_field("page_token", "is not a token that ListOffers gave") from None

@@ -21,14 +21,13 @@ from server.execution.compiled import (
 )
 from server.input.features import UnknownFeatureError, compile_features
 from server.input.profiles import MAX_PURPOSES
-from server.input.variables import VariableReader
+from server.input.variables import CHANNEL, VariableReader
 from server.intelligence.catalog_file import read_catalog
 from server.intelligence.conditions.vocabulary import Vocabulary
 from server.intelligence.eligibility import compile_eligibility
 from server.intelligence.offer_filter import OfferFilter
 
 MAX_COLUMNS = 65_536
-CHANNEL = "channel"
 
 
 class Compilation(NamedTuple):
@@ -50,7 +49,7 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
     """Compiles a catalog; with a problem, the result is not to be served."""
     problems: list[Problem] = []
     channels = list(dict.fromkeys(channel for placement in catalog.placements for channel in placement.channels))
-    offer_schema, offers, unclear = infer_schema(catalog.offers)
+    offer_schema, offers, unclear = infer_schema(catalog.offers, catalog.offer_attributes)
     problems += unclear
     customer = Schema(tuple(_attributes(catalog.attributes, catalog.offers, "attributes", problems)))
     channel = Attribute(CHANNEL, AttributeType.CATEGORY, tuple(channels))
@@ -77,7 +76,7 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
         offers=table,
         eligibility=eligibility,
         filter=OfferFilter(table),
-        creatives=_creatives(offers, channels),
+        creatives=_creatives(table, channels),
         placements=placements,
         variables=VariableReader(customer, context),
     ), problems
@@ -100,11 +99,12 @@ def _attributes(
         if valued is not bool(attribute.values):
             problem = "a category or set needs its values" if valued else f"a {attribute.type} has no values"
             problems.append(Problem(f"{path}.values", problem))
-        if len(set(attribute.values)) < len(attribute.values):
-            problems.append(Problem(f"{path}.values", "a value stands twice"))
-        if section == "context" and (attribute.id == CHANNEL or attribute.by or attribute.purpose):
-            problem = "`channel` is given" if attribute.id == CHANNEL else "neither `by` nor `purpose` applies here"
-            problems.append(Problem(path, problem))
+        for name, entries in (("values", attribute.values), ("keys", attribute.keys)):
+            if len(set(entries)) < len(entries):
+                problems.append(Problem(f"{path}.{name}", "an entry stands twice"))
+        attribute = replace(attribute, values=_once(attribute.values), keys=_once(attribute.keys))  # noqa: PLW2901
+        if section == "context":
+            problems += [Problem(path, problem) for problem in _context_problems(attribute)]
         if attribute.by is None:
             if attribute.keys:
                 problems.append(Problem(f"{path}.keys", "keys need `by`, the attribute of offers that picks one"))
@@ -114,6 +114,19 @@ def _attributes(
             texts = (str(offer.attributes[attribute.by]) for offer in offers if attribute.by in offer.attributes)
             attribute = replace(attribute, keys=attribute.keys or tuple(dict.fromkeys(texts)))  # noqa: PLW2901
         yield attribute
+
+
+def _once(entries: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(entries))
+
+
+def _context_problems(attribute: Attribute) -> Iterable[str]:
+    if attribute.id == CHANNEL:
+        yield "`channel` is given"
+    if attribute.by or attribute.purpose:
+        yield "neither `by` nor `purpose` applies to a context"
+    if attribute.type is AttributeType.SET:
+        yield "a context attribute cannot be a set"
 
 
 def _check_columns(customer: Schema, problems: list[Problem]) -> None:
@@ -132,14 +145,13 @@ def _offer_problems(offers: Sequence[Offer]) -> Iterable[Problem]:
             yield Problem(f"offers[{place}].schedule", "ends before it starts")
 
 
-def _creatives(offers: Sequence[Offer], channels: list[str]) -> CreativeTable:
-    locales = {creative.locale for offer in offers for creative in offer.creatives}
+def _creatives(table: OfferTable, channels: list[str]) -> CreativeTable:
+    locales = {creative.locale for offer in table.offers for creative in offer.creatives}
     columns = {}
     for channel in channels:
         for locale in locales | {""}:
-            creatives = tuple(offer.creative_for(channel, locale) for offer in offers)
-            available = np.array([creative is not None for creative in creatives], np.bool_)
-            columns[channel, locale] = ChannelCreatives(available, creatives)
+            creatives = (offer.creative_for(channel, locale) for offer in table.offers)
+            columns[channel, locale] = ChannelCreatives(table, creatives)
     return CreativeTable(frozenset(locales), columns)
 
 
@@ -159,6 +171,8 @@ class _PlacementCompiler:
         for number, offer_id in enumerate(placement.fallback_offers):
             if offer_id not in self._offers.index:
                 self.problems.append(Problem(f"{path}.fallback_offers[{number}]", f"there is no offer {offer_id}"))
+            if offer_id in placement.fallback_offers[:number]:
+                self.problems.append(Problem(f"{path}.fallback_offers[{number}]", f"{offer_id} stands twice"))
         plan = self._plan(placement.model) if placement.model else None
         if isinstance(plan, str):
             self.problems.append(Problem(f"{path}.model", plan))

@@ -1,7 +1,8 @@
 """The compiled catalog: everything that a request reads, as arrays, immutable from the moment it is published."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +14,54 @@ from server.domain.offer_table import OfferTable
 from server.domain.placement import Placement
 from server.input.features import FeaturePlan
 from server.input.variables import VariableReader
-from server.intelligence.eligibility import Eligibility
+from server.intelligence.eligibility import Eligibility, Words, pack
 from server.intelligence.offer_filter import OfferFilter
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelCreatives:
-    """Each offer's creative on one channel in one locale; None where it has none, and then `available` is false."""
+class Standing:
+    """What schedules and creatives allow during a stretch of time, whoever the customer is.
 
-    available: BoolRow
-    creatives: tuple[Creative | None, ...]
+    Attributes:
+        start, end: The stretch in days since 2020, start inclusive, end exclusive; nothing changes within it.
+        offers: The offers that are scheduled and have a creative, as a bit set.
+    """
+
+    start: float
+    end: float
+    offers: Words
+
+
+class Shown(NamedTuple):
+    """What an answer says of an offer, whoever the customer is."""
+
+    offer_id: str
+    creative_id: str
+    content: Mapping[str, str]
+    value: float
+
+
+class ChannelCreatives:
+    """How each offer is shown on one channel in one locale; None where it has no creative and is not `available`."""
+
+    def __init__(self, offers: OfferTable, creatives: Iterable[Creative | None]) -> None:
+        self.shown = tuple(
+            None if creative is None else Shown(offer.id, creative.id, creative.content, offer.value.profit)
+            for offer, creative in zip(offers.offers, creatives, strict=True)
+        )
+        self.available: BoolRow = np.array([shown is not None for shown in self.shown], np.bool_)
+        self._offers = offers
+        self._standing = Standing(0.0, 0.0, np.empty(0, np.uint64))
+
+    def standing(self, now_days: float) -> Words:
+        """The offers that are scheduled now and have a creative here, as a bit set.
+
+        Most requests are about now, and schedules change a few times a day, so the last answer is kept.
+        """
+        if not self._standing.start <= now_days < self._standing.end:
+            start, end = self._offers.unchanged(now_days)
+            self._standing = Standing(start, end, pack(self._offers.scheduled(now_days) & self.available))
+        return self._standing.offers
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from server.domain.attribute import BoolRow, FloatRow, IntRow, days_since_epoch
 from server.domain.decision import Decision, RankedOffer, RankQuery, Result, Rung
 from server.domain.errors import ErrorReason, OpportuneError, invalid_field
 from server.domain.model import ModelFailure
-from server.execution.compile import CHANNEL
 from server.execution.compiled import ChannelCreatives, CompiledCatalog, CompiledPlacement
 from server.execution.scoring import Scorer
 from server.input.profiles import ProfileRow, ProfileTable
@@ -44,8 +43,8 @@ class Evaluation:
     """
 
     __slots__ = (
-        "available", "catalog", "channel", "creatives", "eligible", "expected_value", "marks", "now_days",
-        "placement", "propensity", "query", "requested", "rung", "scheduled", "snapshot", "tensors", "truth",
+        "catalog", "channel", "creatives", "eligible", "expected_value", "marks", "now_days",
+        "placement", "propensity", "query", "requested", "rung", "snapshot", "tensors", "truth",
         "value", "variables", "winners",
     )  # fmt: skip
 
@@ -58,9 +57,7 @@ class Evaluation:
     creatives: ChannelCreatives
     variables: FloatRow
     truth: BoolRow
-    scheduled: BoolRow
     requested: BoolRow | None
-    available: BoolRow
     eligible: IntRow
     tensors: dict[str, FloatRow]
     propensity: NDArray[np.float64]
@@ -122,25 +119,22 @@ def _read_variables(evaluation: Evaluation) -> None:
     """What is known of customer and context."""
     query = evaluation.query
     profile: ProfileRow | None = evaluation.snapshot.profiles.read(query.customer_id)
-    context = {CHANNEL: evaluation.channel, **query.context.attributes}
-    evaluation.variables = evaluation.catalog.variables.read(profile, context, evaluation.now_days)
+    evaluation.variables = evaluation.catalog.variables.read(
+        profile, evaluation.channel, query.context.attributes, evaluation.now_days
+    )
 
 
 def _find_eligible(evaluation: Evaluation) -> None:
     """The offers that may be shown: creative, schedule, request and conditions all allow them."""
-    catalog, offers = evaluation.catalog, evaluation.catalog.offers
-    now_days = evaluation.now_days
+    catalog = evaluation.catalog
     evaluation.truth = catalog.eligibility.truth(evaluation.variables)
-    evaluation.scheduled = (offers.start <= now_days) & (offers.end > now_days)
     evaluation.requested = _requested(evaluation)
-    allowed = catalog.eligibility.eligible(evaluation.truth)
-    allowed &= evaluation.scheduled
-    allowed &= evaluation.creatives.available
+    allowed = catalog.eligibility.eligible(evaluation.truth, evaluation.creatives.standing(evaluation.now_days))
     if evaluation.requested is not None:
         allowed &= evaluation.requested
     if evaluation.query.filter:
         allowed &= catalog.filter.mask(evaluation.query.filter)
-    evaluation.eligible = np.flatnonzero(allowed)
+    evaluation.eligible = allowed.nonzero()[0]
 
 
 def _requested(evaluation: Evaluation) -> BoolRow | None:
@@ -227,22 +221,15 @@ def _answer(evaluation: Evaluation, decision_id: str, time: datetime, result: Re
 
 
 def _ranked_offers(evaluation: Evaluation, decision_id: str) -> tuple[RankedOffer, ...]:
-    winners = evaluation.winners
-    offers, creatives = evaluation.catalog.offers.offers, evaluation.creatives.creatives
+    winners, shown = evaluation.winners, evaluation.creatives.shown
     with_content = evaluation.query.include_content
+    places, propensities = evaluation.eligible[winners].tolist(), evaluation.propensity[winners].tolist()
     ranked: list[RankedOffer] = []
-    for place, propensity, value, expected_value in zip(
-        evaluation.eligible[winners].tolist(),
-        evaluation.propensity[winners].tolist(),
-        evaluation.value[winners].tolist(),
-        evaluation.expected_value[winners].tolist(),
-        strict=True,
-    ):
-        creative = creatives[place]
-        assert creative is not None
-        content = creative.content if with_content else _NO_CONTENT
-        token = f"{decision_id}.{len(ranked)}"
-        ranked.append(
-            RankedOffer(offers[place].id, creative.id, content, propensity, value, expected_value, 1.0, token)
-        )
+    for slot, (place, propensity) in enumerate(zip(places, propensities, strict=True)):
+        offer = shown[place]
+        assert offer is not None
+        offer_id, creative_id, content, value = offer
+        content = content if with_content else _NO_CONTENT
+        token = f"{decision_id}.{slot}"
+        ranked.append(RankedOffer(offer_id, creative_id, content, propensity, value, propensity * value, 1.0, token))
     return tuple(ranked)

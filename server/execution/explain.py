@@ -37,11 +37,13 @@ def explain(decision: Decision, evaluation: Evaluation) -> Decision:
 
 def _offers(evaluation: Evaluation) -> Iterator[OfferExplanation]:
     eligibility, plan = evaluation.catalog.eligibility, evaluation.placement.model
+    offers = evaluation.catalog.offers.offers
     for row in evaluation.winners.tolist():
         offer = int(evaluation.eligible[row])
         clauses = eligibility.clauses_of(offer)
         # A part of a conjunction may stand for several clauses; it is named once.
-        conditions = tuple(dict.fromkeys(eligibility.texts[clause] for clause in clauses))
+        parts = dict.fromkeys(eligibility.texts[clause] for clause in clauses)
+        conditions = tuple(sorted(parts, key=offers[offer].eligible.find))
         scored = plan is not None and evaluation.rung is Rung.FULL
         inputs = plan.features.explain(evaluation.tensors, row, offer) if plan is not None and scored else {}
         yield OfferExplanation(conditions, inputs)
@@ -56,6 +58,7 @@ def _exclusions(decision: Decision, evaluation: Evaluation) -> Iterator[Exclusio
     row_of = {offer: row for row, offer in enumerate(evaluation.eligible.tolist())}
     winners = set(evaluation.eligible[evaluation.winners].tolist())
     matches = evaluation.catalog.filter.mask(evaluation.query.filter) if evaluation.query.filter else None
+    scheduled = offers.scheduled(evaluation.now_days)
     for place, offer in enumerate(offers.offers):
         if place in winners or (evaluation.requested is not None and not evaluation.requested[place]):
             continue
@@ -63,7 +66,7 @@ def _exclusions(decision: Decision, evaluation: Evaluation) -> Iterator[Exclusio
             yield Exclusion(offer.id, Reason.LOST, _lost(decision, evaluation, row_of[place]))
         elif not evaluation.creatives.available[place]:
             yield Exclusion(offer.id, Reason.NO_CREATIVE, f"nothing to show on channel {evaluation.channel}")
-        elif not evaluation.scheduled[place]:
+        elif not scheduled[place]:
             yield Exclusion(offer.id, Reason.SCHEDULE, f"runs from {_date(offer.start)} to {_date(offer.end)}")
         elif matches is not None and not matches[place]:
             yield Exclusion(offer.id, Reason.FILTER, f"the request's filter: {evaluation.query.filter}")

@@ -34,7 +34,8 @@ class RankOffers:
             OpportuneError: INVALID_FIELD, PLACEMENT_NOT_FOUND, NO_CATALOG, PROFILE_BEHIND or REQUEST_ID_REUSED.
         """
         _check(query)
-        known = self._answered.find(query.request_id, query)
+        body = _body(query) if query.request_id else None
+        known = self._answered.find(query.request_id, body)
         if known is not None:
             return known
         snapshot = self._state.snapshot()
@@ -47,8 +48,14 @@ class RankOffers:
         if query.full_view:
             decision = explain(decision, evaluation)
         if not query.validate_only:
-            self._answered.remember(query.request_id, query, decision)
+            self._answered.remember(query.request_id, body, decision)
         return decision
+
+
+def _body(query: RankQuery) -> object:
+    """What two requests with one id must have in common: everything, but the order of the context's attributes."""
+    attributes = dict(sorted(query.context.attributes.items()))
+    return query._replace(context=query.context._replace(attributes=attributes))
 
 
 def _check(query: RankQuery) -> None:

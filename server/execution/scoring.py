@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.attribute import FloatRow, IntRow
-from server.domain.model import Model
+from server.domain.model import Model, ModelFailure
 from server.execution.compiled import ModelPlan
 from server.inference.calibration import propensities
 
@@ -14,7 +14,7 @@ Line = NDArray[np.float64] | np.float64
 
 
 class Scores(NamedTuple):
-    """Calibrated propensities, float64 [rows], and the tensors that customer and context gave the model."""
+    """Calibrated propensities, float64 [rows], and the tensors that the model was given."""
 
     propensity: NDArray[np.float64]
     tensors: dict[str, FloatRow]
@@ -43,10 +43,11 @@ class Scorer:
             ModelFailure: the model failed.
         """
         tensors = self.plan.features.assemble(variables, offers)
-        inputs = dict(tensors)
         for name, rows in self._offers:
-            inputs[name] = rows[offers]
-        output = self._model.run(inputs)
+            tensors[name] = rows.take(offers, axis=0)
+        output = self._model.run(tensors)
+        if len(output) != len(offers):
+            raise ModelFailure(f"{self.plan.model_id}: {len(output)} scores for {len(offers)} offers")
         slopes, intercepts = self._calibration(offers)
         return Scores(propensities(output, self.plan.output_kind, slopes, intercepts), tensors)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from server.domain.attribute import Schema
 from server.domain.errors import ErrorReason, OpportuneError
-from server.domain.model import Model
+from server.domain.model import Model, ModelFailure
 from server.execution.compiled import CompiledCatalog
 from server.execution.decide import Snapshot
 from server.execution.scoring import Scorer
@@ -55,12 +55,15 @@ class State:
         """Serves a catalog from the next request on.
 
         Raises:
-            ModelFailure: a model cannot take the catalog's offers; the catalog before goes on serving.
+            OpportuneError: INVALID_CATALOG if a model cannot take its offers; the catalog before goes on serving.
         """
         plans = {
             placement.model.model_id: placement.model for placement in catalog.placements.values() if placement.model
         }
-        scorers = {model_id: Scorer(plan, self.models[model_id]) for model_id, plan in plans.items()}
+        try:
+            scorers = {model_id: Scorer(plan, self.models[model_id]) for model_id, plan in plans.items()}
+        except ModelFailure as failure:
+            raise OpportuneError(ErrorReason.INVALID_CATALOG, f"a model cannot take the offers: {failure}") from failure
         self.profiles.relayout(catalog.customer)
         self._catalog, self._scorers = catalog, scorers
 

@@ -21,11 +21,16 @@ def propensities(
         slopes: Of each row's calibration line, float64 [rows], or one for all rows.
         intercepts: Likewise.
     """
-    log_odds = output.astype(np.float64)
+    log_odds: NDArray[np.float32] | NDArray[np.float64] = output
     if kind is OutputKind.PROBABILITY:
         # Probabilities of exactly 0 or 1 have no finite log-odds.
-        clipped = np.clip(log_odds, _SMALLEST, 1 - _SMALLEST)
+        clipped = np.clip(output.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
         log_odds = np.log(clipped / (1 - clipped))
+    # 1 / (1 + exp(-slope x log_odds - intercept)), in place: each array that is not made saves a microsecond.
+    exponent: NDArray[np.float64] = log_odds * -slopes
+    exponent -= intercepts
     # The bound keeps exp from overflowing; a probability of e-300 is 0 for every purpose.
-    exponent = np.minimum(-(slopes * log_odds + intercepts), 700.0)
-    return 1.0 / (1.0 + np.exp(exponent))
+    np.minimum(exponent, 700.0, out=exponent)
+    np.exp(exponent, exponent)
+    exponent += 1.0
+    return np.reciprocal(exponent, exponent)

@@ -60,7 +60,10 @@ def compile_updates(updates: AttributeUpdates, schema: Schema) -> list[Change]:
 
 
 def apply_changes(changes: Iterable[Change], row: FloatRow) -> None:
-    """Applies compiled changes to a row in place. A missing number counts as 0, a missing set as empty."""
+    """Applies compiled changes to a row in place.
+
+    A missing number counts as 0, a missing set as empty; sums stop at what a float32 holds.
+    """
     for column, operation, operand in changes:
         if operation is Operation.SET:
             row[column] = operand
@@ -69,7 +72,7 @@ def apply_changes(changes: Iterable[Change], row: FloatRow) -> None:
         if math.isnan(before):
             before = 0.0
         if operation is Operation.ADD:
-            row[column] = before + operand
+            row[column] = min(max(before + operand, -_LARGEST), _LARGEST)
         elif operation is Operation.ADD_MEMBERS:
             row[column] = int(before) | int(operand)
         else:
@@ -115,7 +118,8 @@ _WANTED = {
 
 def _attribute(name: str, schema: Schema, field: str) -> Attribute:
     column = schema.columns.get(name)
-    if column is not None:
+    # A set's further columns have names that only this server knows.
+    if column is not None and "#" not in name:
         return schema.attribute_of_column[column]
     attribute = schema.by_id.get(name)
     if attribute is not None and attribute.by is not None:
@@ -131,8 +135,7 @@ def _set(schema: Schema, attribute: Attribute, name: str, value: Value, field: s
         return [Change(schema.columns[name], Operation.SET, column_value(attribute, value, schema, field))]
     if not isinstance(value, tuple):
         raise invalid_field(field, "takes a list of texts")
-    words = dict.fromkeys((schema.columns[column] for column in attribute.column_names()), 0)
-    words.update(_members(schema, attribute, value, field))
+    words = _all_words(schema, attribute) | _members(schema, attribute, value, field)
     return [Change(column, Operation.SET, bits) for column, bits in words.items()]
 
 
@@ -143,19 +146,26 @@ def _increment(schema: Schema, attribute: Attribute, name: str, amount: float, f
 
 
 def _append(schema: Schema, attribute: Attribute, name: str, members: tuple[str, ...], field: str) -> list[Change]:
-    words = _members(schema, attribute, members, field)
+    words = _all_words(schema, attribute) | _members(schema, attribute, members, field)
     return [Change(column, Operation.ADD_MEMBERS, bits) for column, bits in words.items()]
 
 
 def _remove(schema: Schema, attribute: Attribute, name: str, members: tuple[str, ...], field: str) -> list[Change]:
     if members:
-        words = _members(schema, attribute, members, field)
+        words = _all_words(schema, attribute) | _members(schema, attribute, members, field)
         return [Change(column, Operation.REMOVE_MEMBERS, bits) for column, bits in words.items()]
     names = attribute.column_names() if attribute.type is AttributeType.SET else [name]
     return [Change(schema.columns[column], Operation.SET, math.nan) for column in names]
 
 
-def _members(schema: Schema, attribute: Attribute, members: tuple[str, ...], field: str) -> Mapping[int, int]:
+def _all_words(schema: Schema, attribute: Attribute) -> dict[int, int]:
+    """No member in any of the set's columns: a set that is present is present in all of them."""
+    if attribute.type is not AttributeType.SET:
+        return {}
+    return dict.fromkeys((schema.columns[column] for column in attribute.column_names()), 0)
+
+
+def _members(schema: Schema, attribute: Attribute, members: tuple[str, ...], field: str) -> dict[int, int]:
     if attribute.type is not AttributeType.SET:
         raise invalid_field(field, f"only sets have members, and this is a {attribute.type}")
     words: dict[int, int] = {}

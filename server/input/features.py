@@ -19,7 +19,7 @@ from server.domain.offer_table import OfferTable
 _NAME = re.compile(r"(customer|context|offer)\.(\w+)(?:\[offer\.(\w+)\])?")
 
 
-class UnknownFeatureError(Exception):
+class UnknownFeatureError(ValueError):
     """A feature that the catalog cannot supply, or supplies otherwise than the model was trained with."""
 
 
@@ -44,11 +44,11 @@ class InputPlan:
     def assemble(self, variables: FloatRow, offers: IntRow) -> FloatRow:
         """The tensor for these offers: float32 [1, features] for scope customer, else [offers, features]."""
         if self.input.scope is Scope.CUSTOMER:
-            return variables[self.variables][None, :]
+            return variables.take(self.variables)[None, :]
         rows = np.empty((len(offers), len(self.input.features)), np.float32)
-        rows[:, self.variable_places] = variables[self.variables]
-        rows[:, self.cell_places] = variables[self.cells[offers]]
-        rows[:, self.offer_places] = self.offer_values[offers]
+        rows[:, self.variable_places] = variables.take(self.variables)
+        rows[:, self.cell_places] = variables.take(self.cells.take(offers, axis=0))
+        rows[:, self.offer_places] = self.offer_values.take(offers, axis=0)
         return rows
 
 

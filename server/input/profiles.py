@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.attribute import AttributeType, FloatRow, IntRow, Schema
+from server.domain.errors import invalid_field
 from server.input.deltas import Change, apply_changes
 
 BLOCK_ROWS = 4_096
@@ -64,8 +65,14 @@ class ProfileTable:
         self._touch(block, place, version, time_days)
 
     def record_consent(self, customer_id: str, purpose: str, granted: bool, version: int, time_days: float) -> None:
-        """Records a customer's answer for a purpose, which must be one of the schema's."""
+        """Records a customer's answer for a purpose, which must be one of the schema's.
+
+        Raises:
+            OpportuneError: INVALID_FIELD if catalogs have named more than 32 purposes since the start.
+        """
         if purpose not in self._purposes:
+            if len(self._purposes) == MAX_PURPOSES:
+                raise invalid_field("consent.purpose", f"would be more than {MAX_PURPOSES} purposes")
             self._purposes.append(purpose)
         bit = np.uint32(1 << self._purposes.index(purpose))
         block, place = self._place(customer_id)
@@ -90,6 +97,7 @@ class ProfileTable:
 
         Cost: one copy of the table, block by block; nothing if only the offers changed.
         """
+        self._keep_purposes(schema)
         if schema.attributes != self.schema.attributes:
             moves = list(_moves(self.schema, schema))
             for number, block in enumerate(self._blocks):
@@ -97,9 +105,24 @@ class ProfileTable:
                 for source, target, recode in moves:
                     column = block.values[:, source]
                     values[:, target] = column if recode is None else _recoded(column, recode)
+                _move_sets(block.values, self.schema, values, schema)
                 self._blocks[number] = _Block(values, block.versions, block.update_days, block.granted, block.recorded)
         self.schema = schema
         self._unreadable = {}
+
+    def _keep_purposes(self, schema: Schema) -> None:
+        """Forgets the answers for purposes that no attribute asks for any more, so that their bits can be reused."""
+        kept = [purpose for purpose in self._purposes if purpose in schema.purposes]
+        if kept == self._purposes:
+            return
+        bits = [(self._purposes.index(purpose), bit) for bit, purpose in enumerate(kept)]
+        for block in self._blocks:
+            for flags in (block.granted, block.recorded):
+                moved = np.zeros_like(flags)
+                for old, new in bits:
+                    moved |= (flags >> np.uint32(old) & np.uint32(1)) << np.uint32(new)
+                flags[:] = moved
+        self._purposes = kept
 
     def _unreadable_columns(self, granted: int) -> IntRow:
         columns = self._unreadable.get(granted)
@@ -141,7 +164,7 @@ def _moves(before: Schema, after: Schema) -> list[tuple[int, int, FloatRow | Non
         if source is None:
             continue
         old, new = before.attribute_of_column[source], after.attribute_of_column[target]
-        if old.type is not new.type or (old.type is AttributeType.SET and old.values != new.values):
+        if old.type is not new.type or old.type is AttributeType.SET:
             continue
         recode = None
         if old.values != new.values:
@@ -149,6 +172,23 @@ def _moves(before: Schema, after: Schema) -> list[tuple[int, int, FloatRow | Non
             recode = np.array([codes.get(value, np.nan) for value in old.values], np.float32)
         moves.append((source, target, recode))
     return moves
+
+
+def _move_sets(before: FloatRow, old: Schema, after: FloatRow, new: Schema) -> None:
+    """Moves the sets that both schemas declare; members that the new one does not know are forgotten."""
+    for attribute in new.attributes:
+        known = old.by_id.get(attribute.id)
+        if attribute.type is not AttributeType.SET or known is None or known.type is not AttributeType.SET:
+            continue
+        present = ~np.isnan(before[:, old.columns[attribute.id]])
+        targets = np.array([new.columns[name] for name in attribute.column_names()], np.intp)
+        after[np.ix_(present, targets)] = 0
+        for value in set(known.values) & set(attribute.values):
+            source, bit = old.member(known, value)
+            target, new_bit = new.member(attribute, value)
+            members = present.copy()
+            members[present] = (before[present, source].astype(np.int32) & bit) != 0
+            after[members, target] += new_bit
 
 
 def _recoded(column: FloatRow, codes: FloatRow) -> FloatRow:

@@ -13,6 +13,9 @@ from server.domain.errors import invalid_field
 from server.input.deltas import column_value
 from server.input.profiles import ProfileRow
 
+CHANNEL = "channel"
+"""The context attribute that every catalog has: the channel of the answer."""
+
 
 class VariableReader:
     """Lays out and fills vectors of variables for one catalog. Immutable once made."""
@@ -22,45 +25,61 @@ class VariableReader:
         self._width = customer.width
         self._ages: IntRow = customer.age_columns
         self._size = customer.width + context.width + 1
+        self._slots = {
+            attribute.id: (customer.width + context.columns[attribute.id], attribute.type is AttributeType.NUMBER)
+            for attribute in context.attributes
+            if attribute.id in context.columns
+        }
+        self._channel = customer.width + context.columns[CHANNEL]
+        self._channel_codes = context.codes[CHANNEL]
 
-    def read(self, profile: ProfileRow | None, context: Mapping[str, Value], now_days: float) -> FloatRow:
+    def read(
+        self, profile: ProfileRow | None, channel: str, attributes: Mapping[str, Value], now_days: float
+    ) -> FloatRow:
         """The variables of one customer in one context: float32 [customer columns + context columns + 1].
 
         Cost: one copy of the row, a few hundred bytes, and a look-up for each context attribute.
 
         Args:
             profile: The customer's row; None for a new customer, whose every attribute is missing.
-            context: The context's attributes by name, `channel` among them.
+            channel: One of the catalog's channels.
+            attributes: The context's attributes by name.
             now_days: The decision's time in days since 2020; timestamps are read as ages at it.
 
         Raises:
             OpportuneError: INVALID_FIELD for a context attribute that is not declared or of another type.
         """
         variables = np.empty(self._size, np.float32)
-        width = self._width
-        variables[width:] = np.nan
         if profile is None:
-            variables[:width] = np.nan
+            variables.fill(np.nan)
         else:
+            width = self._width
+            variables[width:] = np.nan
             variables[:width] = profile.values
             if len(self._ages):
                 variables[self._ages] = now_days - variables[self._ages].astype(np.float64)
             if len(profile.unreadable):
                 variables[profile.unreadable] = np.nan
-        for name, value in context.items():
-            column = self._context.columns.get(name)
-            if column is None:
+        variables[self._channel] = self._channel_codes[channel]
+        for name, value in attributes.items():
+            slot = self._slots.get(name)
+            if slot is None or name == CHANNEL:
                 raise self._unknown(name)
-            variables[width + column] = self._context_value(name, value)
+            column, is_number = slot
+            # Most are numbers well within range; everything else goes the thorough way.
+            if is_number and type(value) is float and -1e30 < value < 1e30:
+                variables[column] = value
+            else:
+                variables[column] = self._thorough(name, value, now_days)
         return variables
 
-    def _context_value(self, name: str, value: Value) -> float:
+    def _thorough(self, name: str, value: Value, now_days: float) -> float:
         attribute = self._context.by_id[name]
-        if attribute.type is AttributeType.NUMBER and type(value) is float and -1e38 < value < 1e38:
-            return value
-        return column_value(attribute, value, self._context, f'context.attributes["{name}"]')
+        number = column_value(attribute, value, self._context, f'context.attributes["{name}"]')
+        return now_days - number if attribute.type is AttributeType.TIMESTAMP_AGE else number
 
     def _unknown(self, name: str) -> Exception:
-        near = get_close_matches(name, self._context.by_id, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return invalid_field(f'context.attributes["{name}"]', f"is not a context attribute of the catalog{hint}")
+        near = get_close_matches(name, self._slots, n=1)
+        hint = f"; did you mean {near[0]}?" if near and near[0] != CHANNEL else ""
+        # A name that the catalog does not have may be anything; only its beginning is repeated.
+        return invalid_field(f'context.attributes["{name[:64]}"]', f"is not a context attribute of the catalog{hint}")

@@ -24,9 +24,11 @@ def best(key: NDArray[np.float64], tie_break: NDArray[np.uint64], count: int) ->
     if count < rows:
         if not count:
             return np.empty(0, np.intp)
-        threshold = np.partition(key, rows - count)[rows - count]
-        candidates = np.flatnonzero(key >= threshold)
+        partitioned = key.copy()
+        partitioned.partition(rows - count)
+        candidates = (key >= partitioned[rows - count]).nonzero()[0]
     else:
         candidates = np.arange(rows)
     order = np.lexsort((tie_break[candidates], -key[candidates]))
-    return candidates[order[:count]]
+    winners: IntRow = candidates[order[:count]]
+    return winners

@@ -36,11 +36,12 @@ def read_catalog(text: str) -> tuple[Catalog, list[Problem]]:
     reader = _Reader(_load(text, problems), problems)
     attributes = tuple(_attribute(entry) for entry in reader.section("attributes", _AttributeEntry))
     context = tuple(_attribute(entry) for entry in reader.section("context", _AttributeEntry))
+    of_offers = tuple(_attribute(entry) for entry in reader.section("offer_attributes", _OfferAttributeEntry))
     offers = tuple(_offer(entry) for entry in reader.section("offers", _OfferEntry))
     placements = tuple(_placement(entry) for entry in reader.section("placements", _PlacementEntry))
     currency = reader.header()
     etag = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return Catalog(currency, attributes, context, offers, placements, etag), problems
+    return Catalog(currency, attributes, context, offers, placements, etag, of_offers), problems
 
 
 class _Entry(BaseModel):
@@ -73,7 +74,7 @@ _Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _Time = Annotated[datetime | None, BeforeValidator(_to_time)]
-_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Number = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
 _Amount = Annotated[float, Field(allow_inf_nan=False, ge=0)]
 
 
@@ -84,6 +85,12 @@ class _AttributeEntry(_Entry):
     by: _Name | None = None
     keys: list[_Id] = []
     purpose: _Id | None = None
+
+
+class _OfferAttributeEntry(_Entry):
+    id: _Name
+    type: Literal["number", "boolean", "category", "set"]
+    values: list[_Text] = Field(default=[], max_length=10_000)
 
 
 class _ValueEntry(_Entry):
@@ -133,23 +140,24 @@ class _Header(_Entry):
 
 
 _Any = TypeVar("_Any", bound=_Entry)
-_SECTIONS = ("attributes", "context", "offers", "placements")
+_SECTIONS = ("attributes", "context", "offer_attributes", "offers", "placements")
 
 
 class _Reader:
     """Takes a loaded document apart, section by section, and collects what is wrong."""
 
     def __init__(self, document: object, problems: list[Problem]) -> None:
-        if not isinstance(document, dict):
-            if not problems:
-                problems.append(Problem("catalog", "must be a mapping with currency, attributes, offers, placements"))
-            document = {}
-        self._document: dict[str, object] = document
+        self._readable = isinstance(document, dict)
+        if not self._readable and not problems:
+            problems.append(Problem("catalog", "must be a mapping with currency, attributes, offers, placements"))
+        self._document: dict[str, object] = document if isinstance(document, dict) else {}
         self._problems = problems
 
     def section(self, name: str, entry_type: type[_Any]) -> Iterator[_Any]:
         """The entries of a section, a blank offer for each one that cannot be read."""
-        entries = self._document.get(name) or []
+        entries = self._document.get(name)
+        if entries is None:
+            return
         if not isinstance(entries, list) or len(entries) > MAX_OFFERS:
             self._problems.append(Problem(name, f"must be a list of at most {MAX_OFFERS:,} entries"))
             return
@@ -175,7 +183,7 @@ class _Reader:
         try:
             return _Header.model_validate(rest).currency
         except ValidationError as error:
-            if self._document:
+            if self._readable:
                 self._problems += [Problem(_path("", e["loc"]), _words(e)) for e in error.errors()]
             return ""
 
@@ -186,7 +194,8 @@ def _load(text: str, problems: list[Problem]) -> object:
             return json.loads(text, object_pairs_hook=_unique)
         _refuse_aliases(text)
         return yaml.load(text, Loader=_CatalogLoader)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError) as error:
+        # PyYAML lets what its own tags stumble over through as it is: `!!int ''`, `!!bool x`, `!!timestamp x`.
         problems.append(Problem("catalog", f"cannot be read: {' '.join(str(error).split())}"))
     except RecursionError:
         problems.append(Problem("catalog", "cannot be read: it nests too deeply"))
@@ -236,7 +245,9 @@ def _words(error: Any) -> str:
     return str(error["msg"]).removeprefix("Value error, ")
 
 
-def _attribute(entry: _AttributeEntry) -> Attribute:
+def _attribute(entry: _AttributeEntry | _OfferAttributeEntry) -> Attribute:
+    if isinstance(entry, _OfferAttributeEntry):
+        return Attribute(entry.id, AttributeType(entry.type), tuple(entry.values))
     return Attribute(
         entry.id, AttributeType(entry.type), tuple(entry.values), entry.by, tuple(entry.keys), entry.purpose
     )

@@ -40,10 +40,16 @@ class Eligibility:
     texts: tuple[str, ...]
     size: int
 
-    def eligible(self, truth: BoolRow) -> BoolRow:
-        """Which offers have all their clauses: bool [offers], for the clauses' truth, bool [clauses]."""
-        excluded = np.bitwise_or.reduce(self.needs[~truth], axis=0)
-        return np.unpackbits(~excluded.view(np.uint8), count=self.size, bitorder="little").view(np.bool_)
+    def eligible(self, truth: BoolRow, standing: Words) -> BoolRow:
+        """Which offers have all their clauses and may stand otherwise: bool [offers].
+
+        Args:
+            truth: Which clauses hold, bool [clauses].
+            standing: Which offers nothing else excludes, as `pack` gives it.
+        """
+        excluded = np.bitwise_or.reduce(self.needs.take(np.logical_not(truth).nonzero()[0], axis=0))
+        allowed = np.bitwise_and(standing, np.invert(excluded, excluded), excluded)
+        return np.unpackbits(allowed.view(np.uint8), count=self.size, bitorder="little").view(np.bool_)
 
     def truth(self, variables: FloatRow) -> BoolRow:
         """Which clauses hold for the variables of one customer and context: bool [clauses]."""
@@ -53,6 +59,13 @@ class Eligibility:
         """The clauses that an offer needs, in the order in which they are explained."""
         word, bit = divmod(offer, 64)
         return np.flatnonzero(self.needs[:, word] >> np.uint64(bit) & np.uint64(1))
+
+
+def pack(flags: BoolRow) -> Words:
+    """A bit set of offers: uint64 [words] with bit `i` for flag `i`, from bool [offers]."""
+    words = np.zeros(-(-len(flags) // 64), np.uint64)
+    words.view(np.uint8)[: -(-len(flags) // 8)] = np.packbits(flags, bitorder="little")
+    return words
 
 
 def compile_eligibility(offers: Sequence[Offer], vocabulary: Vocabulary) -> tuple[Eligibility, list[Problem]]:
@@ -69,8 +82,8 @@ class _EligibilityCompiler:
         self._vocabulary = vocabulary
         self._parsed: dict[str, Expression | list[ConditionError]] = {}
         self._compiled: dict[str, list[tuple[str, Clauses]]] = {}
-        self._offers_of: dict[Clause, list[int]] = {}
-        self._texts: dict[Clause, str] = {}
+        # A clause that is written in two ways stands twice, so that each offer is explained in its own words.
+        self._offers_of: dict[tuple[Clause, str], list[int]] = {}
 
     def add(self, place: int, offer: Offer) -> list[ConditionError]:
         text = offer.eligible.strip()
@@ -85,18 +98,17 @@ class _EligibilityCompiler:
             return [problem]
         for part, clauses in parts:
             for clause in clauses:
-                self._offers_of.setdefault(clause, []).append(place)
-                self._texts.setdefault(clause, part or text)
+                self._offers_of.setdefault((clause, part or text), []).append(place)
         return []
 
     def result(self, size: int) -> Eligibility:
         needs = np.zeros((len(self._offers_of), -(-size // 64)), np.uint64)
-        bits = needs.view(np.uint8)
         for row, places in enumerate(self._offers_of.values()):
-            flags = np.zeros(bits.shape[1] * 8, np.bool_)
+            flags = np.zeros(size, np.bool_)
             flags[places] = True
-            bits[row] = np.packbits(flags, bitorder="little")
-        return Eligibility(Predicates(self._offers_of), needs, tuple(self._texts.values()), size)
+            needs[row] = pack(flags)
+        clauses, texts = [clause for clause, _ in self._offers_of], tuple(text for _, text in self._offers_of)
+        return Eligibility(Predicates(clauses), needs, texts, size)
 
     def _parse(self, text: str) -> Expression | list[ConditionError]:
         if text not in self._parsed:

@@ -2,6 +2,9 @@
 
 Calls come in batches: one wake-up of the event loop answers all that have arrived. A plain handler answers within the
 wake-up, without a task of its own. Health, reflection and streams go to a `grpc.aio` server on a Unix socket behind it.
+
+A thread waits for calls only while the loop has none. Were it to wait for the next one while the loop works on the
+last, the two would fight for the GIL wherever numpy or ONNX Runtime lets go of it, and a decision would cost double.
 """
 
 import asyncio
@@ -36,7 +39,7 @@ class NativeTransport:
         services = sorted({endpoint.path.split("/")[1] for endpoint in endpoints})
         self._behind = GrpcioTransport(f"unix:{socket}", [], services)
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._stopping = False
+        self._turn = threading.Semaphore(0)
 
     async def start(self) -> int:
         """See `Transport`."""
@@ -57,7 +60,6 @@ class NativeTransport:
         """See `Transport`."""
         behind = asyncio.ensure_future(self._behind.stop(grace_s))
         await asyncio.sleep(0)
-        self._stopping = True
         tasks = list(self._tasks.values())
         if tasks:
             await asyncio.wait(tasks, timeout=grace_s)
@@ -68,11 +70,12 @@ class NativeTransport:
 
     def _close(self) -> None:
         self._front.close()
+        self._turn.release()
         self._receiver.join()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _receive(self) -> None:
-        """Runs in a thread of its own; the wait for calls holds no GIL."""
+        """Runs in a thread of its own: hands calls over, and waits until the loop has run out of them."""
         while (events := self._front.recv_batch_details(BATCH)) is not None:
             try:
                 self._loop.call_soon_threadsafe(self._dispatch, events)
@@ -80,8 +83,20 @@ class NativeTransport:
                 # The loop was closed without stop().
                 self._front.close()
                 return
+            self._turn.acquire()
 
     def _dispatch(self, events: list[tuple[Any, ...]]) -> None:
+        self._answer_all(events)
+        more = self._front.recv_batch_details(BATCH, 0)
+        if more:
+            # Through the loop, so that its other callbacks have their turn.
+            self._loop.call_soon(self._dispatch, more)
+        else:
+            self._turn.release()
+
+    def _answer_all(self, events: list[tuple[Any, ...]]) -> None:
+        """Answers a batch, and only then responds: one wake-up of the transport's threads instead of many."""
+        answers: list[tuple[int, Answer]] = []
         for kind, call_id, method, payload, _, details in events:
             if kind == EVENT_CANCEL:
                 task = self._tasks.get(call_id)
@@ -95,7 +110,9 @@ class NativeTransport:
                     self._answer_async(endpoint, call_id, payload, time_remaining_s)
                 )
             else:
-                self._respond(call_id, endpoint.answer(payload, time_remaining_s))
+                answers.append((call_id, endpoint.answer(payload, time_remaining_s)))
+        for call_id, answer in answers:
+            self._respond(call_id, answer)
 
     async def _answer_async(
         self, endpoint: Endpoint, call_id: int, payload: bytes, time_remaining_s: float | None

@@ -13,10 +13,13 @@ from server.domain.errors import ErrorReason, OpportuneError, Violation
 DOMAIN = "opportune"
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
-MAX_VIOLATIONS_BYTES = 4_096
+MAX_VIOLATIONS_BYTES = 3_072
 """Clients refuse trailing metadata over 8 KiB by default, so a long list of violations is cut there."""
 
-MAX_MESSAGE_CHARACTERS = 512
+MAX_MESSAGE_BYTES = 640
+"""Of a message; in a trailer each byte outside ASCII takes three (percent-encoding), once more within the details."""
+
+MAX_DESCRIPTION_BYTES = 512
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,9 +48,10 @@ def rpc_status(error: OpportuneError) -> status_pb2.Status:
     if error.violations:
         details.append(_packed(_bad_request(error.violations)))
     if error.retry_after_ms is not None:
-        delay = duration_pb2.Duration(nanos=error.retry_after_ms * 1_000_000)
+        seconds, milliseconds = divmod(error.retry_after_ms, 1_000)
+        delay = duration_pb2.Duration(seconds=seconds, nanos=milliseconds * 1_000_000)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    message = error.message[:MAX_MESSAGE_CHARACTERS]
+    message = _cut(error.message, MAX_MESSAGE_BYTES)
     code = grpc.StatusCode[error.reason.kind.name].value[0]
     return status_pb2.Status(code=code, message=message, details=details)
 
@@ -66,11 +70,18 @@ def internal(method: str) -> OpportuneError:
 def _bad_request(violations: tuple[Violation, ...]) -> error_details_pb2.BadRequest:
     bad_request = error_details_pb2.BadRequest()
     for violation in violations:
-        bad_request.field_violations.add(field=violation.field, description=violation.description)
+        description = _cut(violation.description, MAX_DESCRIPTION_BYTES)
+        bad_request.field_violations.add(field=_cut(violation.field, MAX_DESCRIPTION_BYTES), description=description)
         if bad_request.ByteSize() > MAX_VIOLATIONS_BYTES:
             del bad_request.field_violations[-1]
             break
     return bad_request
+
+
+def _cut(text: str, limit_bytes: int) -> str:
+    """The text, or as much of it as fits."""
+    encoded = text.encode()
+    return text if len(encoded) <= limit_bytes else encoded[: limit_bytes - 3].decode(errors="ignore") + "…"
 
 
 def _packed(detail: object) -> any_pb2.Any:

@@ -58,9 +58,11 @@ class _Checker:
             return
         if self._is_variable(node.left) and self._is_variable(node.right):
             self._problem(node, "compare an attribute with a value or with an attribute of the offer")
+        elif isinstance(node.left, Items):
+            self._problem(node, "a list stands only on the right side of `in`")
         elif node.operator == "in":
             self._membership(node, left, right)
-        elif AttributeType.SET in (left, right) or isinstance(node.left, Items) or isinstance(node.right, Items):
+        elif AttributeType.SET in (left, right) or isinstance(node.right, Items):
             self._problem(node, f"{node.operator} does not take a list; use `in`")
         elif left is not right:
             self._problem(node, f"cannot compare a {left} with a {right}")

@@ -9,7 +9,8 @@ two-valued logic gives the three-valued answer.
 from enum import IntEnum
 from typing import NamedTuple
 
-MAX_CLAUSES = 64
+MAX_CLAUSES = 1_000
+_WORTH_MINIMISING = 64
 
 
 class AtomKind(IntEnum):
@@ -77,7 +78,9 @@ def either(left: Clauses, right: Clauses) -> Clauses:
 
 
 def _minimal(clauses: Clauses) -> Clauses:
-    """Drops each clause that a smaller one implies."""
+    """Drops each clause that a smaller one implies; large sets are left, as each is compared with each."""
     if len(clauses) > MAX_CLAUSES:
         raise TooComplexError
+    if len(clauses) > _WORTH_MINIMISING:
+        return clauses
     return frozenset(clause for clause in clauses if not any(other < clause for other in clauses))

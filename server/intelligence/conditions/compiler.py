@@ -108,12 +108,15 @@ class _Compiler:
             # Nothing is in an empty list, and even that can only be said of a value that is there.
             return reduce(join, parts) if parts else (FALSE if positive else self._present_operand(left))
         assert isinstance(right, Name)
+        if not self._is_variable(right):
+            members = self._constants.get(right.attribute)
+            if not isinstance(members, tuple):
+                return FALSE
+            items = Items(right.position, tuple(Literal(right.position, member) for member in members))
+            return self._membership(left, items, positive)
         value = self._value(left)
         if value is None:
             return FALSE
-        if not self._is_variable(right):
-            members = self._constants.get(right.attribute)
-            return FALSE if not isinstance(members, tuple) else constant((value in members) is positive)
         schema, attribute = self._vocabulary.roots[right.root], self._vocabulary.attribute(right)
         if value not in attribute.values:
             return FALSE if positive else self._present(right, True)

@@ -4,24 +4,29 @@ Cost for 200 atoms of one customer: about ten numpy calls of 1 us each. The same
 many rows at once, with rows of atoms instead of single ones.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from server.domain.attribute import BoolRow, FloatRow, IntRow
 from server.intelligence.conditions.clauses import Atom, AtomKind, Clause
 
+Evaluate = Callable[[FloatRow, FloatRow, BoolRow, BoolRow | None], None]
+"""Writes where values compare with operands as the literal says, and where as its negation says (None: nobody asks)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The atoms of one kind: which columns they read and what they compare them with."""
+    """The atoms of one kind: which columns they read, what they compare them with, where their literals stand."""
 
+    evaluate: Evaluate
     columns: IntRow
     operands: FloatRow
-
-    def __len__(self) -> int:
-        return len(self.columns)
+    positive: slice
+    negative: slice
+    negated: bool
 
 
 class Predicates:
@@ -33,7 +38,8 @@ class Predicates:
     def __init__(self, clauses: Iterable[Clause]) -> None:
         ordered = list(clauses)
         atoms = sorted({literal.atom for clause in ordered for literal in clause})
-        self._at_least, self._equals, self._member, self._present = (_group(atoms, kind) for kind in AtomKind)
+        negated = {literal.atom for clause in ordered for literal in clause if not literal.positive}
+        self._groups = tuple(_groups(atoms, negated))
         self._atoms = len(atoms)
         number = {atom: place for place, atom in enumerate(atoms)}
         literals = [
@@ -60,45 +66,67 @@ class Predicates:
         Returns:
             bool [clauses], or [clauses, rows].
         """
-        literals = self._literal_truth(variables)[self._literals]
+        literals = self._literal_truth(variables).take(self._literals, axis=0)
         if self._starts is None:
             return literals
         return np.logical_or.reduceat(literals, self._starts, axis=0)
 
     def _literal_truth(self, variables: FloatRow) -> BoolRow:
-        atoms, rows = self._atoms, variables.shape[1:]
-        held = np.zeros((2 * atoms + 1, *rows), np.bool_)
-        positive, negative = held[:atoms], held[atoms:]
-        offset = 0
-        # A comparison with NaN is false, so a missing value makes neither of an atom's literals hold.
-        for group in (self._at_least, self._equals, self._member, self._present):
-            size = len(group)
-            if not size:
-                continue
-            here = slice(offset, offset + size)
-            offset += size
-            values = variables[group.columns]
-            operands = group.operands if not rows else group.operands[:, None]
-            if group is self._at_least:
-                np.greater_equal(values, operands, out=positive[here])
-                np.less(values, operands, out=negative[here])
-            elif group is self._equals:
-                np.equal(values, operands, out=positive[here])
-                negative[here] = (values < operands) | (values > operands)
-            elif group is self._member:
-                present = values >= 0
-                member = (np.where(present, values, 0).astype(np.int32) & operands.astype(np.int32)) != 0
-                positive[here] = member
-                negative[here] = present & ~member
-            else:
-                np.equal(values, values, out=positive[here])
-                np.not_equal(values, values, out=negative[here])
+        """Truth of every literal; a comparison with NaN is false, so a missing value makes neither of a pair hold."""
+        rows = variables.shape[1:]
+        held = np.zeros((2 * self._atoms + 1, *rows), np.bool_)
+        for group in self._groups:
+            values = variables.take(group.columns, axis=0)
+            operands = group.operands[:, None] if rows else group.operands
+            group.evaluate(values, operands, held[group.positive], held[group.negative] if group.negated else None)
         return held
 
 
-def _group(atoms: list[Atom], kind: AtomKind) -> _Group:
-    mine = [atom for atom in atoms if atom.kind is kind]
-    return _Group(
-        np.array([atom.column for atom in mine], np.intp),
-        np.array([atom.operand for atom in mine], np.float32),
-    )
+def _at_least(values: FloatRow, operands: FloatRow, positive: BoolRow, negative: BoolRow | None) -> None:
+    np.greater_equal(values, operands, positive)
+    if negative is not None:
+        np.less(values, operands, negative)
+
+
+def _equals(values: FloatRow, operands: FloatRow, positive: BoolRow, negative: BoolRow | None) -> None:
+    np.equal(values, operands, positive)
+    if negative is not None:
+        np.logical_or(values < operands, values > operands, negative)
+
+
+def _member(values: FloatRow, operands: FloatRow, positive: BoolRow, negative: BoolRow | None) -> None:
+    present = values >= 0
+    np.not_equal(np.where(present, values, 0).astype(np.int32) & operands.astype(np.int32), 0, positive)
+    if negative is not None:
+        np.greater(present, positive, negative)
+
+
+def _present(values: FloatRow, operands: FloatRow, positive: BoolRow, negative: BoolRow | None) -> None:
+    np.equal(values, values, positive)
+    if negative is not None:
+        np.not_equal(values, values, negative)
+
+
+_EVALUATE: dict[AtomKind, Evaluate] = {
+    AtomKind.AT_LEAST: _at_least,
+    AtomKind.EQUALS: _equals,
+    AtomKind.MEMBER: _member,
+    AtomKind.PRESENT: _present,
+}
+
+
+def _groups(atoms: list[Atom], negated: set[Atom]) -> Iterator[_Group]:
+    """The atoms, which are sorted by kind, in groups of one kind each."""
+    start = 0
+    for kind, members in groupby(atoms, key=lambda atom: atom.kind):
+        mine = list(members)
+        end = start + len(mine)
+        yield _Group(
+            evaluate=_EVALUATE[kind],
+            columns=np.array([atom.column for atom in mine], np.intp),
+            operands=np.array([atom.operand for atom in mine], np.float32),
+            positive=slice(start, end),
+            negative=slice(start + len(atoms), end + len(atoms)),
+            negated=not negated.isdisjoint(mine),
+        )
+        start = end

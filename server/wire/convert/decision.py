@@ -8,6 +8,7 @@ from opportune.v1 import decision_pb2, decision_service_pb2
 from server.domain.decision import Context, Decision, RankQuery
 from server.wire.convert.value import set_time, time_from, values_from
 
+_NO_CONTEXT = Context()
 _FULL = decision_pb2.DECISION_VIEW_FULL
 
 
@@ -16,7 +17,7 @@ def query_from(request: decision_service_pb2.RankOffersRequest) -> RankQuery:
     return RankQuery(
         customer_id=request.customer_id,
         placement_id=request.placement_id,
-        context=_context_from(request.context) if request.HasField("context") else Context(),
+        context=_context_from(request.context) if request.HasField("context") else _NO_CONTEXT,
         max_offers=request.max_offers,
         candidate_offer_ids=tuple(request.candidate_offer_ids),
         filter=request.filter,
@@ -39,22 +40,23 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision) -> None:
     message.customer_id = decision.customer_id
     message.placement_id = decision.placement_id
     set_time(message.create_time, decision.time)
-    message.result = cast(decision_pb2.Result, decision.result.value)
-    message.rung = cast(decision_pb2.Rung, decision.rung.value)
+    message.result = cast(decision_pb2.Result, decision.result)
+    message.rung = cast(decision_pb2.Rung, decision.rung)
     message.model_version = decision.model_version
     message.profile_version = decision.profile_version
     message.catalog_version = decision.catalog_version
-    for ranked in decision.offers:
-        offer = message.offers.add()
-        offer.offer_id = ranked.offer_id
-        offer.creative_id = ranked.creative_id
-        offer.propensity = ranked.propensity
-        offer.value = ranked.value
-        offer.expected_value = ranked.expected_value
-        offer.selection_probability = ranked.selection_probability
-        offer.attribution_token = ranked.attribution_token
-        if ranked.content:
-            offer.content.update(ranked.content)
+    add = message.offers.add
+    for offer_id, creative_id, content, propensity, value, expected_value, probability, token in decision.offers:
+        offer = add()
+        offer.offer_id = offer_id
+        offer.creative_id = creative_id
+        offer.propensity = propensity
+        offer.value = value
+        offer.expected_value = expected_value
+        offer.selection_probability = probability
+        offer.attribution_token = token
+        if content:
+            offer.content.update(content)
     if decision.explanation is not None:
         _add_explanation(message, decision)
 
@@ -74,7 +76,7 @@ def _add_explanation(message: decision_pb2.Decision, decision: Decision) -> None
         offer.conditions_met.extend(explanation.conditions_met)
         offer.model_inputs.update(explanation.model_inputs)
     for offer_id, reason, detail in decision.explanation.exclusions:
-        message.exclusions.add(offer_id=offer_id, reason=reason.value, detail=detail)
+        message.exclusions.add(offer_id=offer_id, reason=reason, detail=detail)
     for stage, duration_ns in decision.explanation.timings:
         seconds, nanos = divmod(duration_ns, 1_000_000_000)
         message.timings.add(stage=stage, duration=Duration(seconds=seconds, nanos=nanos))

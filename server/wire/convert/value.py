@@ -16,29 +16,23 @@ _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_2200_S = 7_258_118_400
 
 
-def value_from(message: value_pb2.Value, field: str) -> Value:
-    """The value that a message carries.
+def values_from(messages: Mapping[str, value_pb2.Value], field: str) -> dict[str, Value]:
+    """The values of a map, by key.
 
     Raises:
-        OpportuneError: INVALID_FIELD if it carries none, or one that is too long or out of range.
+        OpportuneError: INVALID_FIELD if one has no value, or one that is too long or out of range.
     """
-    match message.WhichOneof("kind"):
-        case "number_value":
-            return message.number_value
-        case "string_value":
-            return _text(message.string_value, field)
-        case "bool_value":
-            return message.bool_value
-        case "timestamp_value":
-            return time_from(message.timestamp_value, field)
-        case "list_value":
-            return texts_from(message.list_value, field)
-    raise invalid_field(field, "has no value")
-
-
-def values_from(messages: Mapping[str, value_pb2.Value], field: str) -> dict[str, Value]:
-    """The values of a map, by key."""
-    return {name: value_from(message, f'{field}["{name[:MAX_TEXT_BYTES]}"]') for name, message in messages.items()}
+    values: dict[str, Value] = {}
+    for name, message in messages.items():
+        kind = message.WhichOneof("kind")
+        # These cannot be wrong here, so the field's path need not be made.
+        if kind == "number_value":
+            values[name] = message.number_value
+        elif kind == "bool_value":
+            values[name] = message.bool_value
+        else:
+            values[name] = _checked(message, kind, f'{field}["{name[:MAX_TEXT_BYTES]}"]')
+    return values
 
 
 def texts_from(message: value_pb2.StringList, field: str) -> tuple[str, ...]:
@@ -80,6 +74,17 @@ def value_to(value: Value) -> value_pb2.Value:
         case tuple():
             return value_pb2.Value(list_value=value_pb2.StringList(values=value))
     return value_pb2.Value(number_value=value)
+
+
+def _checked(message: value_pb2.Value, kind: str | None, field: str) -> Value:
+    match kind:
+        case "string_value":
+            return _text(message.string_value, field)
+        case "timestamp_value":
+            return time_from(message.timestamp_value, field)
+        case "list_value":
+            return texts_from(message.list_value, field)
+    raise invalid_field(field, "has no value")
 
 
 def _text(text: str, field: str) -> str:

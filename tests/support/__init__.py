@@ -1,0 +1,1 @@
+"""What tests build their worlds from: catalogs, models, a clock, a service without a transport."""

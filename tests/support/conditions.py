@@ -1,0 +1,74 @@
+"""Evaluates conditions the way a catalog does: compiled for offers, over one customer in one context."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from server.domain.attribute import BoolRow, FloatRow, Schema, Value, days_since_epoch
+from server.domain.offer import Offer
+from server.domain.offer_table import infer_schema
+from server.domain.profile import AttributeUpdates
+from server.input.deltas import compile_updates
+from server.input.profiles import ProfileTable
+from server.input.variables import VariableReader
+from server.intelligence.conditions.vocabulary import Vocabulary
+from server.intelligence.eligibility import Eligibility, compile_eligibility, pack
+from tests.support.catalogs import boolean, category, keyed, number, offer, schema, text_set, timestamp
+from tests.support.clock import NOON
+
+NOW_DAYS = days_since_epoch(NOON)
+CUSTOMER = schema(
+    number("visits"),
+    number("score"),
+    category("tier", "basic", "silver", "gold"),
+    text_set("tags", "vegan", "parent", "student"),
+    boolean("member"),
+    keyed("spend", "department", "grocery", "floral"),
+    timestamp("last_visit"),
+)
+CONTEXT = schema(category("channel", "web"), number("hour"), category("device", "phone", "desktop"), boolean("vip"))
+OFFERS = (
+    offer("full", attributes={"level": 2.0, "department": "grocery", "promo": True, "for": ("vegan", "gold")}),
+    offer("other", attributes={"level": -0.5, "department": "tools", "promo": False}),
+    offer("bare"),
+)
+
+
+def vocabulary(offers: Sequence[Offer] = OFFERS) -> Vocabulary:
+    """The names of `CUSTOMER`, `CONTEXT` and the attributes of these offers."""
+    return Vocabulary(
+        {"customer": CUSTOMER, "context": CONTEXT, "offer": infer_schema(offers)[0]}, variables=("customer", "context")
+    )
+
+
+def variables(
+    customer: Mapping[str, Value], context: Mapping[str, Value], customer_schema: Schema = CUSTOMER
+) -> FloatRow:
+    """What conditions read of a customer with these attributes in this context."""
+    profiles = ProfileTable(customer_schema)
+    profiles.update("a", compile_updates(AttributeUpdates(set=customer), customer_schema), 1, 0.0)
+    return VariableReader(customer_schema, CONTEXT).read(profiles.read("a"), "web", context, NOW_DAYS)
+
+
+def lets_through(text: str, row: FloatRow, offers: Sequence[Offer] = OFFERS) -> BoolRow:
+    """Which offers a condition lets through if each of them has it: bool [offers]."""
+    eligibility, problems = compile_eligibility([replace(o, eligible=text) for o in offers], vocabulary(offers))
+    assert not problems, [str(problem) for problem in problems]
+    return through(eligibility, row)
+
+
+def through(eligibility: Eligibility, row: FloatRow) -> BoolRow:
+    """The offers whose conditions hold, if nothing else excludes any: bool [offers]."""
+    return eligibility.eligible(eligibility.truth(row), pack(np.ones(eligibility.size, np.bool_)))
+
+
+def holds(
+    text: str,
+    customer: Mapping[str, Value] | None = None,
+    context: Mapping[str, Value] | None = None,
+    attributes: Mapping[str, Value] | None = None,
+) -> bool:
+    """Whether a condition lets one offer with these attributes through."""
+    offers = (offer("one", attributes=attributes or {}), *OFFERS)
+    return bool(np.asarray(lets_through(text, variables(customer or {}, context or {}), offers))[0])

@@ -1,0 +1,73 @@
+"""The whole driver, with its processes, against a made-up server."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from loadtest.procfs import children
+from loadtest.rank import RankOptions, rank
+from loadtest.report import rank_table, scaling_table, write_json
+from loadtest.scaling import ScalingOptions, scaling
+from loadtest.serving import ServerFailedError
+from loadtest.workload import Workload
+
+FAKE = str(Path(__file__).parent / "fake_server.py")
+FIELDS = {
+    "scenario", "transport", "candidates", "profiles", "saturated_rps", "server_cpu_us_per_call", "rate_rps",
+    "p50_ms", "p99_ms", "p999_ms", "errors", "empty", "cpu_ratio_to_empty", "rps_ratio_to_empty",
+}  # fmt: skip
+EMPTY_FIELDS = {"saturated_rps", "server_cpu_us_per_call", "p50_ms", "p99_ms"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows too short to mean anything: here only the way through matters."""
+    monkeypatch.setattr("loadtest.saturation.SEARCH_S", 0.1)
+    monkeypatch.setattr("loadtest.saturation.WINDOW_S", 0.2)
+    monkeypatch.setattr("loadtest.saturation.CALLERS", (4, 8))
+    monkeypatch.setattr("loadtest.saturation.ROUNDS_MAX", 1)
+    monkeypatch.setattr("loadtest.steady.WARM_UP_S", 0.1)
+
+
+def fake(workload: Workload, port: int, transport: str) -> list[str]:
+    return [FAKE, str(port)]
+
+
+def test_rank_measures_a_server_beside_an_empty_one_and_leaves_no_process(tmp_path: Path) -> None:
+    figures = rank(RankOptions(20, 900, "grpcio", seconds=0.5, windows=1), fake)
+    write_json(tmp_path / "rank.json", figures)
+    written = json.loads((tmp_path / "rank.json").read_text())
+
+    assert set(written) >= FIELDS
+    assert set(written["empty"]) >= EMPTY_FIELDS
+    assert (written["scenario"], written["candidates"], written["profiles"]) == ("rank", 20, 900)
+    assert (written["errors"], written["eligible_mean"]) == (0, 35)
+    assert written["rate_rps"] <= written["saturated_rps"] / 2 * 1.001
+    assert 0 < written["p50_ms"] <= written["p99_ms"] <= written["p999_ms"]
+    assert written["cpu_ratio_to_empty"] > 0
+    assert "ratio" in rank_table(figures)
+    assert children(os.getpid()) == []
+
+
+def test_scaling_compares_sizes_and_leaves_no_process() -> None:
+    figures = scaling(ScalingOptions((10, 20), (50, 900), "grpcio", seconds=0.5, windows=1), fake)
+
+    offers, profiles = figures["offers"], figures["profiles"]
+    assert isinstance(offers, dict)
+    assert isinstance(profiles, dict)
+    assert offers["cpu_ratio"] > 0
+    assert profiles["p50_ratio"] > 0
+    assert "ratio" in scaling_table(figures)
+    assert children(os.getpid()) == []
+
+
+def test_server_that_ends_at_once_is_named_with_its_log_and_leaves_no_process() -> None:
+    def broken(workload: Workload, port: int, transport: str) -> list[str]:
+        return ["-c", "raise SystemExit('No such catalog.')"]
+
+    with pytest.raises(ServerFailedError, match=r"No such catalog\."):
+        rank(RankOptions(20, 10, "grpcio", seconds=0.5, windows=1), broken)
+
+    assert children(os.getpid()) == []

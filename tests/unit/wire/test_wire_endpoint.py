@@ -1,0 +1,175 @@
+"""Endpoints: from the bytes of a request to the bytes of an answer, or to a status."""
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from opportune.v1 import profile_service_pb2
+from opportune.v1.profile_pb2 import Profile
+from opportune.v1.profile_service_pb2 import ApplyProfileDeltasRequest, GetProfileRequest
+
+from server.domain.errors import invalid_field
+from server.wire.endpoint import DEFAULT_LIMIT_BYTES, Answer, Endpoint, endpoints
+from server.wire.status import DETAILS_KEY, WireStatus
+
+SERVICE = profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"]
+Handler = Callable[[GetProfileRequest], Profile]
+
+
+def endpoint(handler: Handler, limit_bytes: int = DEFAULT_LIMIT_BYTES, *, is_async: bool = False) -> Endpoint:
+    async def later(request: GetProfileRequest) -> Profile:
+        return handler(request)
+
+    return Endpoint("/service/Method", GetProfileRequest, later if is_async else handler, is_async, limit_bytes)
+
+
+async def answer(asked: Endpoint, payload: bytes, time_remaining_s: float | None = None) -> Answer:
+    """What an endpoint of either kind answers."""
+    if asked.is_async:
+        return await asked.answer_async(payload, time_remaining_s)
+    return asked.answer(payload, time_remaining_s)
+
+
+def echo(request: GetProfileRequest) -> Profile:
+    return Profile(customer_id=request.customer_id)
+
+
+def fail(request: GetProfileRequest) -> Profile:
+    raise ZeroDivisionError(f"while reading {request.customer_id}")
+
+
+def refuse(request: GetProfileRequest) -> Profile:
+    raise invalid_field("customer_id", "is required")
+
+
+def never(request: GetProfileRequest) -> Profile:
+    raise AssertionError("the handler must not be reached")
+
+
+def info(status: Answer) -> error_details_pb2.ErrorInfo:
+    assert isinstance(status, WireStatus)
+    content = dict(status.metadata)[DETAILS_KEY]
+    assert isinstance(content, bytes)
+    found = error_details_pb2.ErrorInfo()
+    assert status_pb2.Status.FromString(content).details[0].Unpack(found)
+    return found
+
+
+PAYLOAD = GetProfileRequest(customer_id="loyalty:4711").SerializeToString()
+both = pytest.mark.parametrize("is_async", [False, True], ids=["plain", "coroutine"])
+
+
+@both
+@pytest.mark.parametrize("time_remaining_s", [None, 0.001, 9.2e18])
+async def test_handler_gets_the_request_and_its_response_is_serialised(
+    is_async: bool, time_remaining_s: float | None
+) -> None:
+    found = await answer(endpoint(echo, is_async=is_async), PAYLOAD, time_remaining_s)
+
+    assert found == Profile(customer_id="loyalty:4711").SerializeToString()
+
+
+@both
+async def test_refusal_of_the_handler_becomes_its_status(is_async: bool) -> None:
+    found = await answer(endpoint(refuse, is_async=is_async), PAYLOAD)
+
+    assert isinstance(found, WireStatus)
+    assert found.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert info(found).reason == "INVALID_FIELD"
+
+
+@both
+@pytest.mark.parametrize("payload", [b"\x00", b"\xff" * 11, PAYLOAD[:-1], b"\x0a\x02\xff\xfe"])
+async def test_malformed_bytes_do_not_reach_the_handler(is_async: bool, payload: bytes) -> None:
+    found = await answer(endpoint(never, is_async=is_async), payload)
+
+    assert isinstance(found, WireStatus)
+    assert found.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert info(found).reason == "MALFORMED_REQUEST"
+    assert "4711" not in str(found)
+
+
+@both
+async def test_request_of_the_limit_is_taken_and_one_byte_more_is_refused(is_async: bool) -> None:
+    allowed = await answer(endpoint(echo, len(PAYLOAD), is_async=is_async), PAYLOAD)
+    refused = await answer(endpoint(never, len(PAYLOAD) - 1, is_async=is_async), PAYLOAD)
+
+    assert isinstance(allowed, bytes)
+    assert isinstance(refused, WireStatus)
+    assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert info(refused).reason == "REQUEST_TOO_LARGE"
+    assert dict(info(refused).metadata) == {"limit_bytes": str(len(PAYLOAD) - 1)}
+
+
+@both
+@pytest.mark.parametrize("time_remaining_s", [0.0, -3.0])
+async def test_call_whose_deadline_has_passed_does_not_reach_the_handler(
+    is_async: bool, time_remaining_s: float
+) -> None:
+    found = await answer(endpoint(never, is_async=is_async), PAYLOAD, time_remaining_s)
+
+    assert isinstance(found, WireStatus)
+    assert found.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert info(found).reason == "DEADLINE_PASSED"
+
+
+@both
+async def test_fault_of_ours_is_internal_with_an_id_that_the_log_has_and_nothing_else(
+    is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = await answer(endpoint(fail, is_async=is_async), PAYLOAD)
+
+    assert isinstance(found, WireStatus)
+    assert found.code is grpc.StatusCode.INTERNAL
+    details = info(found)
+    assert (details.reason, details.domain) == ("INTERNAL", "opportune")
+    assert details.metadata["error_id"] in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    assert "/service/Method" in caplog.text
+    assert [word for word in ("4711", "ZeroDivision", "Traceback") if word in str(found) + str(details)] == []
+
+
+async def test_cancellation_passes_through_a_coroutine_handler() -> None:
+    reached = asyncio.Event()
+
+    async def wait(request: GetProfileRequest) -> Profile:
+        reached.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nothing sets the event")
+
+    asked = Endpoint("/service/Method", GetProfileRequest, wait, True, DEFAULT_LIMIT_BYTES)
+    task = asyncio.create_task(asked.answer_async(PAYLOAD, None))
+    await reached.wait()
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+class Servicer:
+    """Serves the methods of ProfileService, one of each kind."""
+
+    async def ApplyProfileDeltas(self, request: ApplyProfileDeltasRequest) -> None:  # noqa: N802
+        """Answers in a task."""
+
+    def GetProfile(self, request: GetProfileRequest) -> None:  # noqa: N802
+        """Answers on the spot."""
+
+
+def test_service_has_an_endpoint_for_each_of_its_methods() -> None:
+    found = {made.path: made for made in endpoints(SERVICE, Servicer(), {"ApplyProfileDeltas": 7})}
+
+    get = found["/opportune.v1.ProfileService/GetProfile"]
+    apply = found["/opportune.v1.ProfileService/ApplyProfileDeltas"]
+    assert len(found) == len(SERVICE.methods) == 2
+    assert (get.is_async, get.limit_bytes) == (False, DEFAULT_LIMIT_BYTES)
+    assert (apply.is_async, apply.limit_bytes) == (True, 7)
+    assert get.request_type.DESCRIPTOR.full_name == "opportune.v1.GetProfileRequest"
+
+
+def test_service_without_a_method_for_an_rpc_is_not_served_by_halves() -> None:
+    with pytest.raises(AttributeError, match="ApplyProfileDeltas"):
+        list(endpoints(SERVICE, object()))
