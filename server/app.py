@@ -3,20 +3,20 @@
 import asyncio
 import gc
 import logging
-import multiprocessing
 import random
 import signal
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from opportune.v1 import catalog_service_pb2, decision_service_pb2, profile_service_pb2
 
+from server.compiling import compile_elsewhere
 from server.domain.model import Manifest
-from server.execution.catalog import ListOffers, PublishCatalog, refusal
-from server.execution.compile import Compilation, compile_text
+from server.execution.catalog import Compile, ListOffers, PublishCatalog, refusal
+from server.execution.compile import compile_text
 from server.execution.profiles import ApplyProfileDeltas, GetProfile
 from server.execution.rank import RankOffers
 from server.execution.state import State, utc_now
@@ -59,8 +59,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     if settings.catalog is not None:
         _publish_file(state, settings.catalog, manifests)
     _tune_collector()
-    compile_elsewhere = stack.enter_context(_Compiler(manifests))
-    transport = _transport(settings, list(_endpoints(state, compile_elsewhere)))
+    transport = _transport(settings, _endpoints(state, partial(compile_elsewhere, manifests=manifests)))
     port = await transport.start()
     app = App(state, transport, port)
     stack.push_async_callback(app.close)
@@ -101,7 +100,7 @@ def _publish_file(state: State, path: Path, manifests: Mapping[str, Manifest]) -
     state.publish(replace(compiled, version=1))
 
 
-def _endpoints(state: State, compiler: "_Compiler") -> list[Endpoint]:
+def _endpoints(state: State, compile_catalog: Compile) -> list[Endpoint]:
     rank = RankOffers(state, utc_now, _decision_ids())
     services = (
         (decision_service_pb2, "DecisionService", decisions.DecisionServicer(rank), decisions.LIMITS_BYTES),
@@ -114,7 +113,7 @@ def _endpoints(state: State, compiler: "_Compiler") -> list[Endpoint]:
         (
             catalog_service_pb2,
             "CatalogService",
-            catalog.CatalogServicer(PublishCatalog(state, compiler), ListOffers(state)),
+            catalog.CatalogServicer(PublishCatalog(state, compile_catalog), ListOffers(state)),
             catalog.LIMITS_BYTES,
         ),
     )
@@ -136,26 +135,3 @@ def _transport(settings: Settings, served: list[Endpoint]) -> Transport:
     if settings.transport == "grpcio":
         return GrpcioTransport(settings.listen, served)
     return NativeTransport(settings.listen, served)
-
-
-class _Compiler:
-    """Compiles catalogs in another process, as seconds of work on the event loop would hold up every ranking."""
-
-    def __init__(self, manifests: Mapping[str, Manifest]) -> None:
-        self._manifests = dict(manifests)
-
-    def __enter__(self) -> "_Compiler":
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, context, initializer=_ignore_interrupts)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def __call__(self, text: str) -> Compilation:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, compile_text, text, self._manifests)
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole process group; the server decides when its helper ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -99,7 +99,15 @@ def _serve(options: argparse.Namespace) -> int:
 def _apply(options: argparse.Namespace) -> int:
     from server.wire.client import apply_catalog
 
-    asyncio.run(apply_catalog(options.address, options.file.read_text(encoding="utf-8"), options.validate_only))
+    text = options.file.read_text(encoding="utf-8")
+    response = asyncio.run(apply_catalog(options.address, text, options.validate_only))
+    for problem in response.problems:
+        print(f"{problem.path}: {problem.description}")
+    if response.problems:
+        return 1
+    verb = "would be" if options.validate_only else "is now"
+    counts = f"{response.offer_count} offers, {response.placement_count} placements"
+    print(f"{options.file} {verb} catalog version {response.catalog_version}: {counts}")
     return 0
 
 

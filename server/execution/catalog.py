@@ -1,5 +1,6 @@
 """PublishCatalog and ListOffers."""
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
@@ -39,6 +40,7 @@ class PublishCatalog:
         self._state = state
         self._compile = compile_text
         self._answered: AnsweredRequests[CatalogPublished] = AnsweredRequests()
+        self._one_at_a_time = asyncio.Lock()
 
     async def __call__(
         self, text: str, *, validate_only: bool = False, etag: str = "", request_id: str = ""
@@ -50,14 +52,17 @@ class PublishCatalog:
         """
         if request_id:
             require_identifier("request_id", request_id)
+        # One after the other, so that a retry finds what the first call published, and an etag stays current.
+        async with self._one_at_a_time:
+            return await self._publish(text, validate_only, etag, request_id)
+
+    async def _publish(self, text: str, validate_only: bool, etag: str, request_id: str) -> CatalogPublished:
         body = (text, etag)
-        known = self._answered.find(request_id, body)
+        known = None if validate_only else self._answered.find(request_id, body)
         if known is not None:
             return known
         self._check_etag(etag)
         catalog, problems = await self._compile(text)
-        # Another publication may have come first while this one was compiling.
-        self._check_etag(etag)
         version = self._state.catalog_version + 1
         if catalog is None or problems:
             if validate_only:

@@ -73,7 +73,7 @@ def _check(query: RankQuery) -> None:
         require_identifier(f"candidate_offer_ids[{place}]", offer_id)
     if len(query.context.attributes) > MAX_CONTEXT_ATTRIBUTES:
         raise invalid_field("context.attributes", f"has more than {MAX_CONTEXT_ATTRIBUTES} entries")
-    if len(query.context.locale) > MAX_LOCALE_BYTES:
+    if len(query.context.locale.encode()) > MAX_LOCALE_BYTES:
         raise invalid_field("context.locale", f"is longer than {MAX_LOCALE_BYTES} bytes")
     if len(query.filter) > MAX_BYTES:
         raise invalid_field("filter", f"is longer than {MAX_BYTES:,} bytes")

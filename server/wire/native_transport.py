@@ -20,10 +20,12 @@ from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
 from server.wire.endpoint import Answer, Endpoint
 from server.wire.grpcio_transport import GrpcioTransport
+from server.wire.status import PUSHBACK_KEY
 
 BATCH = 16
 """Calls answered in one wake-up at most: 16 decisions hold the loop for about 3 ms."""
 
+_FLUSH_S = 0.1
 _LOG = logging.getLogger(__name__)
 
 
@@ -34,10 +36,6 @@ class NativeTransport:
         """Prepares the server; `address` is `host:port`, port 0 for a free one."""
         self._address = address
         self._endpoints = list(endpoints)
-        self._folder = Path(tempfile.mkdtemp(prefix="opportune-"))
-        socket = self._folder / "grpcio.sock"
-        services = sorted({endpoint.path.split("/")[1] for endpoint in endpoints})
-        self._behind = GrpcioTransport(f"unix:{socket}", [], services)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._turn = threading.Semaphore(0)
 
@@ -47,9 +45,13 @@ class NativeTransport:
             self._front = NativeGrpcFront(self._address, [], call_details=True, max_metadata_size=16 * 1024)
         except OSError as error:
             raise RuntimeError(f"cannot listen on {self._address}: {error}") from error
+        self._folder = Path(tempfile.mkdtemp(prefix="opportune-"))
+        socket = self._folder / "grpcio.sock"
+        services = {endpoint.path.split("/")[1] for endpoint in self._endpoints}
+        self._behind = GrpcioTransport(f"unix:{socket}", [], sorted(services))
         await self._behind.start()
         self._front.add_methods([(endpoint.path, False) for endpoint in self._endpoints])
-        self._front.set_fallback(str(self._folder / "grpcio.sock"))
+        self._front.set_fallback(str(socket))
         self._loop = asyncio.get_running_loop()
         self._front.start()
         self._receiver = threading.Thread(target=self._receive, name="native-transport", daemon=True)
@@ -66,6 +68,8 @@ class NativeTransport:
         for task in tasks:
             task.cancel()
         await asyncio.gather(behind, *tasks, return_exceptions=True)
+        # The answers are with the transport's threads, and closing does not wait for them to be written.
+        await asyncio.sleep(_FLUSH_S)
         await self._loop.run_in_executor(None, self._close)
 
     def _close(self) -> None:
@@ -86,13 +90,17 @@ class NativeTransport:
             self._turn.acquire()
 
     def _dispatch(self, events: list[tuple[Any, ...]]) -> None:
-        self._answer_all(events)
-        more = self._front.recv_batch_details(BATCH, 0)
-        if more:
-            # Through the loop, so that its other callbacks have their turn.
-            self._loop.call_soon(self._dispatch, more)
-        else:
-            self._turn.release()
+        more = None
+        try:
+            self._answer_all(events)
+            more = self._front.recv_batch_details(BATCH, 0)
+        finally:
+            # Whatever happens, somebody must wait for the next call.
+            if more:
+                # Through the loop, so that its other callbacks have their turn.
+                self._loop.call_soon(self._dispatch, more)
+            else:
+                self._turn.release()
 
     def _answer_all(self, events: list[tuple[Any, ...]]) -> None:
         """Answers a batch, and only then responds: one wake-up of the transport's threads instead of many."""
@@ -128,4 +136,6 @@ class NativeTransport:
             self._front.respond(call_id, answer)
         else:
             code, message, metadata = answer
-            self._front.fail(call_id, code.value[0], message, trailing_metadata=list(metadata))
+            # The transport keeps grpc-retry-pushback-ms for itself; RetryInfo among the details says the same.
+            trailers = [(key, value) for key, value in metadata if key != PUSHBACK_KEY]
+            self._front.fail(call_id, code.value[0], message, trailing_metadata=trailers)

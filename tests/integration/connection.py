@@ -1,7 +1,7 @@
 """A client of a running server, and what it makes of refusals."""
 
 import asyncio
-import multiprocessing
+import os
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from opportune.v1 import (
 )
 
 from tests.integration.catalogs import stall, text_of
+from tests.integration.processes import children_of
 
 TIMEOUT_S = 30.0
 """Far more than any call takes; a server that hangs fails the test instead of stopping the suite."""
@@ -138,11 +139,11 @@ def refusal_of(error: aio.AioRpcError) -> Refusal:
 
 async def compiling(server: Connection, text: str = "", **fields: Any) -> Any:
     """A call of ApplyCatalog that has reached a server without catalog, whose compiling process is only starting."""
-    before = set(multiprocessing.active_children())
+    before = set(children_of(os.getpid()))
     request = catalog_service_pb2.ApplyCatalogRequest(catalog=text or text_of(stall()), **fields)
     call = server.catalogs.ApplyCatalog(request, timeout=TIMEOUT_S)
     async with asyncio.timeout(TIMEOUT_S):
-        while set(multiprocessing.active_children()) <= before:
+        while set(children_of(os.getpid())) <= before:
             # Any call gives the server a turn.
             await refusal(server.rank("somebody"))
     return call

@@ -1,13 +1,15 @@
 """ApplyCatalog over both transports: whole or not at all."""
 
 import asyncio
-import multiprocessing
+import os
+import signal
 
 import grpc
 import pytest
 
 from tests.integration.catalogs import shop, stall, text_of, warehouse
 from tests.integration.connection import Connection, compiling, delta, refusal
+from tests.integration.processes import children_of
 
 
 async def offers_of(server: Connection) -> list[str]:
@@ -208,7 +210,6 @@ async def test_request_id_with_another_catalog_is_a_failed_precondition(bare_ser
     assert await offers_of(bare_server) == ["reuse-1"]
 
 
-@pytest.mark.xfail(strict=True, reason="a request id is looked up before compiling and not again before publishing")
 async def test_retry_while_the_first_attempt_compiles_publishes_once(fresh_server: Connection) -> None:
     first = await compiling(fresh_server, text_of(stall()), request_id="apply-hedge")
     second = fresh_server.apply_catalog(stall(), request_id="apply-hedge")
@@ -248,16 +249,14 @@ async def test_ranking_goes_on_while_a_catalog_is_compiled(bare_server: Connecti
     assert answered > 1
 
 
-@pytest.mark.xfail(strict=True, reason="a process pool whose process has died refuses all further work")
-async def test_death_of_the_compiling_process_costs_at_most_one_call(
-    bare_server: Connection,
-) -> None:
-    await bare_server.apply_catalog(stall("before-death"))
-    for child in multiprocessing.active_children():
-        child.kill()
-        child.join()
+async def test_death_of_the_compiling_process_costs_one_call(fresh_server: Connection) -> None:
+    before = set(children_of(os.getpid()))
+    dying = await compiling(fresh_server)
+    for child in set(children_of(os.getpid())) - before:
+        os.kill(child, signal.SIGKILL)
 
-    await asyncio.gather(bare_server.apply_catalog(stall("at-death")), return_exceptions=True)
-    await bare_server.apply_catalog(stall("after-death"))
+    refused = await refusal(dying)
+    await fresh_server.apply_catalog(stall("after-death"))
 
-    assert await offers_of(bare_server) == ["after-death"]
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert await offers_of(fresh_server) == ["after-death"]

@@ -54,12 +54,8 @@ async def test_stopping_is_told_to_those_who_watch_and_closes_the_port(transport
 
 
 async def test_call_in_flight_is_answered_whole_before_the_server_ends(
-    transport: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if transport == "native":
-        # Not strict: the last answer usually wins this race, and loses it on a busy machine.
-        reason = "the connections are closed at once after the last answer, which may not have been sent by then"
-        request.applymarker(pytest.mark.xfail(strict=False, reason=reason))
     monkeypatch.setattr("server.app.GRACE_S", TIMEOUT_S)
     # Each offer has three problems: an answer that is far too long to leave in one piece.
     bad = {**stall(), "offers": [{}] * 4_000}
@@ -119,7 +115,6 @@ async def test_port_that_is_taken_is_named_and_its_holder_goes_on(
         assert (await connection.rank("holder:1")).offers
 
 
-@pytest.mark.xfail(strict=True, reason="the folder of the socket is made before the port is bound, and is left behind")
 async def test_start_that_fails_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     async with AsyncExitStack() as stack:
