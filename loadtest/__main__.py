@@ -22,7 +22,6 @@ FAILURES = (
     NotRankedError,
     RejectedError,
     TimeoutError,
-    NotImplementedError,
 )
 SET_UP_S_MAX = 420
 """Longest time for starting, loading and saturating; the open loop adds at most six times `--seconds`."""
@@ -48,11 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> tuple[Mapping[str, Any], str]:
     if options.scenario == "scaling":
-        figures = scaling(ScalingOptions(transport=options.transport, seconds=options.seconds))
+        figures = scaling(
+            ScalingOptions(transport=options.transport, seconds=options.seconds, hold_cores=options.hold_cores)
+        )
         return figures, scaling_table(figures)
-    if options.demo:
-        raise NotImplementedError("--demo needs files that the demo does not write yet.")
-    figures = rank(RankOptions(options.offers, options.profiles, options.transport, options.seconds))
+    chosen = RankOptions(
+        options.offers, options.profiles, options.transport, options.seconds, options.demo, options.hold_cores
+    )
+    figures = rank(chosen)
     return figures, rank_table(figures)
 
 
@@ -83,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     for scenario in (ranking, comparing):
         scenario.add_argument("--transport", choices=("native", "grpcio"), default="native")
         scenario.add_argument("--seconds", type=_seconds, default=20.0, help="open loop, each (default: 20)")
+        scenario.add_argument(
+            "--hold-cores", action="store_true", help="spin on idle cores, for machines that take them away"
+        )
         scenario.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
     return parser
 

@@ -13,7 +13,7 @@ from loadtest.probe import Sample
 from loadtest.saturation import Saturation, saturate
 from loadtest.serving import ServeCommand, opportune
 from loadtest.spinner import spinners
-from loadtest.stage import ranking, synthetic, workspace, yardstick
+from loadtest.stage import demo, ranking, synthetic, workspace, yardstick
 from loadtest.steady import Steady, hold
 
 
@@ -25,6 +25,8 @@ class RankOptions:
     profiles: int
     transport: str
     seconds: float
+    demo: bool = False
+    hold_cores: bool = False
     windows: int = 4
 
 
@@ -33,19 +35,19 @@ def rank(options: RankOptions, serve: ServeCommand = opportune) -> dict[str, obj
     started = datetime.now(UTC)
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(workspace())
-        workload = synthetic(directory / "workload", options.offers, options.profiles)
+        workload = demo() if options.demo else synthetic(directory / "workload", options.offers, options.profiles)
         ours = stack.enter_context(ranking("ours", directory, workload, options.transport, serve))
         empty = stack.enter_context(yardstick(directory, ours))
-        stack.enter_context(spinners())
         saturated = saturate([ours.target, empty], options.windows)
         rate_rps = min(each.rate_rps for each in saturated) / 2
-        steady = hold([ours.target, empty], rate_rps, options.seconds)
+        with spinners() if options.hold_cores else contextlib.nullcontext():
+            steady = hold([ours.target, empty], rate_rps, options.seconds)
         sample = ours.sample
     return {
         "scenario": "rank",
         "transport": options.transport,
-        "candidates": options.offers,
-        "profiles": options.profiles,
+        "candidates": workload.offers,
+        "profiles": workload.profiles,
         **_figures(saturated, rate_rps, steady),
         **_context(saturated, steady, sample, started),
     }

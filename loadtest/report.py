@@ -55,7 +55,7 @@ def _notes(figures: Mapping[str, Any]) -> list[str]:
         f"{name} {load['server_cores']:.2f} + generator {load['generator_cores']:.2f}" for name, load in loads.items()
     )
     notes = [
-        "empty: a handler that parses nothing on stock grpc.aio with uvloop, with answers of the same size.",
+        "empty: a generated servicer on stock grpc.aio with uvloop that answers alike, with answers of the same size.",
         f"Latencies: open loop at {figures['rate_rps']:,.0f} calls/s, from the intended send time, "
         f"{figures['samples']:,} samples; the generator itself was late by "
         f"{figures['generator_lateness_p99_ms']:.2f} ms at p99.",

@@ -25,6 +25,7 @@ class ScalingOptions:
     profiles: tuple[int, int] = (1_000, 100_000)
     transport: str = "native"
     seconds: float = 20.0
+    hold_cores: bool = False
     windows: int = 4
 
 
@@ -45,10 +46,10 @@ def scaling(options: ScalingOptions, serve: ServeCommand = opportune) -> dict[st
             ).target
             for name, size in sizes.items()
         )
-        stack.enter_context(spinners())
         saturated = saturate([few, offers, profiles], options.windows)
         rate_rps = min(saturated[0].rate_rps, saturated[2].rate_rps) / 2
-        steady = hold([few, profiles], rate_rps, options.seconds)
+        with spinners() if options.hold_cores else contextlib.nullcontext():
+            steady = hold([few, profiles], rate_rps, options.seconds)
     errors = [each.errors.total() for each in saturated] + [each.errors.total() for each in steady]
     steal = [each.steal_percent for each in saturated] + [each.steal_percent for each in steady]
     others = [each.others_percent for each in saturated] + [each.others_percent for each in steady]

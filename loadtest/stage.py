@@ -41,6 +41,13 @@ def synthetic(directory: Path, offers: int, profiles: int) -> Workload:
     return SyntheticWorkload(directory, offers, profiles, datetime.now(UTC).date())
 
 
+def demo() -> Workload:
+    """The real households and coupons of the demo. It needs the extra `demo`, which nothing else here does."""
+    from loadtest.demo import DemoWorkload
+
+    return DemoWorkload()
+
+
 @contextlib.contextmanager
 def ranking(name: str, directory: Path, workload: Workload, transport: str, serve: ServeCommand) -> Iterator[Ranking]:
     """Starts the server, loads the profiles, looks at some answers, and aims a generator at it."""

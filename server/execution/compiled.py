@@ -42,14 +42,16 @@ class Shown(NamedTuple):
 
 
 class ChannelCreatives:
-    """How each offer is shown on one channel in one locale; None where it has no creative and is not `available`."""
+    """How each offer is shown on one channel in one locale, and which are `available` because they have a creative."""
 
     def __init__(self, offers: OfferTable, creatives: Iterable[Creative | None]) -> None:
+        chosen = tuple(creatives)
+        self.available: BoolRow = np.array([creative is not None for creative in chosen], np.bool_)
+        # An offer without a creative is never among the winners, so what would be shown of it does not matter.
         self.shown = tuple(
-            None if creative is None else Shown(offer.id, creative.id, creative.content, offer.value.profit)
-            for offer, creative in zip(offers.offers, creatives, strict=True)
+            Shown(offer.id, creative.id if creative else "", creative.content if creative else {}, offer.value.profit)
+            for offer, creative in zip(offers.offers, chosen, strict=True)
         )
-        self.available: BoolRow = np.array([shown is not None for shown in self.shown], np.bool_)
         self._offers = offers
         self._standing = Standing(0.0, 0.0, np.empty(0, np.uint64))
 

@@ -22,6 +22,7 @@ from server.input.profiles import ProfileRow, ProfileTable
 from server.intelligence.arbitration import best
 from server.intelligence.ordering import sort_key
 
+_SLOTS = tuple(f".{slot}" for slot in range(100))
 _NO_CONTENT: Mapping[str, str] = {}
 _NOTHING: NDArray[np.float64] = np.empty(0)
 
@@ -223,13 +224,13 @@ def _answer(evaluation: Evaluation, decision_id: str, time: datetime, result: Re
 def _ranked_offers(evaluation: Evaluation, decision_id: str) -> tuple[RankedOffer, ...]:
     winners, shown = evaluation.winners, evaluation.creatives.shown
     with_content = evaluation.query.include_content
-    places, propensities = evaluation.eligible[winners].tolist(), evaluation.propensity[winners].tolist()
+    places, propensities = evaluation.eligible.take(winners).tolist(), evaluation.propensity.take(winners).tolist()
     ranked: list[RankedOffer] = []
-    for slot, (place, propensity) in enumerate(zip(places, propensities, strict=True)):
-        offer = shown[place]
-        assert offer is not None
-        offer_id, creative_id, content, value = offer
-        content = content if with_content else _NO_CONTENT
-        token = f"{decision_id}.{slot}"
-        ranked.append(RankedOffer(offer_id, creative_id, content, propensity, value, propensity * value, 1.0, token))
+    add = ranked.append
+    for slot, propensity, place in zip(_SLOTS, propensities, places):  # noqa: B905 - there are more slots than offers
+        offer_id, creative_id, content, value = shown[place]
+        if not with_content:
+            content = _NO_CONTENT
+        token = decision_id + slot
+        add(RankedOffer(offer_id, creative_id, content, propensity, value, propensity * value, 1.0, token))
     return tuple(ranked)

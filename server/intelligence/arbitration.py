@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from server.domain.attribute import IntRow
 
+_FEW = 64
+"""Rows that are sorted sooner than partitioned."""
+
 
 def best(key: NDArray[np.float64], tie_break: NDArray[np.uint64], count: int) -> IntRow:
     """The places of the `count` largest keys, largest first: int [min(count, rows)].
@@ -21,6 +24,9 @@ def best(key: NDArray[np.float64], tie_break: NDArray[np.uint64], count: int) ->
         count: At least 0.
     """
     rows = len(key)
+    if rows <= _FEW:
+        few: IntRow = np.lexsort((tie_break, -key))[:count]
+        return few
     if count < rows:
         if not count:
             return np.empty(0, np.intp)

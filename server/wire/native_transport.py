@@ -37,7 +37,9 @@ class NativeTransport:
         self._address = address
         self._endpoints = list(endpoints)
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._turn = threading.Semaphore(0)
+        # Held while the loop has calls to answer; a bare lock, as a semaphore costs microseconds at every turn.
+        self._turn = threading.Lock()
+        self._turn.acquire()
 
     async def start(self) -> int:
         """See `Transport`."""
@@ -74,7 +76,8 @@ class NativeTransport:
 
     def _close(self) -> None:
         self._front.close()
-        self._turn.release()
+        if self._turn.locked():
+            self._turn.release()
         self._receiver.join()
         shutil.rmtree(self._folder, ignore_errors=True)
 
