@@ -75,7 +75,7 @@ class CreativeTable:
 
     def column(self, channel: str, locale: str) -> ChannelCreatives:
         """The creatives for a channel of the catalog and any locale: its own, its language's, or neutral ones."""
-        if locale not in self.locales:
+        if locale and locale not in self.locales:
             language = locale.partition("-")[0]
             locale = language if language in self.locales else ""
         return self.columns[channel, locale]

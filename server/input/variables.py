@@ -26,7 +26,7 @@ class VariableReader:
         self._ages: IntRow = customer.age_columns
         self._size = customer.width + context.width + 1
         self._slots = {
-            attribute.id: (customer.width + context.columns[attribute.id], attribute.type is AttributeType.NUMBER)
+            attribute.id: (customer.width + context.columns[attribute.id], attribute.type, context.codes[attribute.id])
             for attribute in context.attributes
             if attribute.id in context.columns
         }
@@ -65,9 +65,13 @@ class VariableReader:
             slot = self._slots.get(name)
             if slot is None or name == CHANNEL:
                 raise self._unknown(name)
-            column, is_number = slot
-            # Most are numbers well within range; everything else goes the thorough way.
-            if is_number and type(value) is float and -1e30 < value < 1e30:
+            column, type_, codes = slot
+            # What is plainly right is taken as it is; everything else goes the thorough way.
+            if type_ is AttributeType.NUMBER and type(value) is float and -1e30 < value < 1e30:
+                variables[column] = value
+            elif type_ is AttributeType.CATEGORY and type(value) is str and value in codes:
+                variables[column] = codes[value]
+            elif type_ is AttributeType.BOOLEAN and type(value) is bool:
                 variables[column] = value
             else:
                 variables[column] = self._thorough(name, value, now_days)

@@ -76,8 +76,7 @@ class NativeTransport:
 
     def _close(self) -> None:
         self._front.close()
-        if self._turn.locked():
-            self._turn.release()
+        self._hand_back()
         self._receiver.join()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -103,7 +102,12 @@ class NativeTransport:
                 # Through the loop, so that its other callbacks have their turn.
                 self._loop.call_soon(self._dispatch, more)
             else:
-                self._turn.release()
+                self._hand_back()
+
+    def _hand_back(self) -> None:
+        """Lets the thread wait for calls again."""
+        if self._turn.locked():
+            self._turn.release()
 
     def _answer_all(self, events: list[tuple[Any, ...]]) -> None:
         """Answers a batch, and only then responds: one wake-up of the transport's threads instead of many."""
