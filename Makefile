@@ -1,5 +1,5 @@
 # Two commands matter: `make run` and `make test`. Both need only Python 3.11, make and a package registry.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := deploy/requirements.lock

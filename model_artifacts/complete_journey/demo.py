@@ -20,7 +20,7 @@ from opportune.v1 import decision_service_pb2 as decisions
 from model_artifacts.complete_journey import prepared
 from model_artifacts.complete_journey.requests import apply_requests
 
-HOUSEHOLDS = ("household:718", "household:1229", "household:2489")
+HOUSEHOLDS = ("household:718", "household:1326", "household:1430")
 PLACEMENTS = ("checkout-web", "weekly-email")
 NOON = datetime.combine(prepared.DAY, datetime.min.time(), tzinfo=UTC) + timedelta(hours=12)
 _START_S = 60
