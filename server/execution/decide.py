@@ -152,7 +152,7 @@ def _requested(evaluation: Evaluation) -> BoolRow | None:
 def _score(evaluation: Evaluation) -> None:
     """Calibrated propensities of the eligible offers; if the model fails, the DEFAULT rung."""
     plan, eligible = evaluation.placement.model, evaluation.eligible
-    evaluation.value = evaluation.catalog.offers.profit[eligible]
+    evaluation.value = evaluation.catalog.offers.profit.take(eligible)
     evaluation.propensity = _NOTHING
     evaluation.tensors = {}
     if plan is None or not len(eligible):
@@ -182,7 +182,7 @@ def _arbitrate(evaluation: Evaluation) -> None:
     if query.order_by:
         keys = {"expected_value": key, "propensity": evaluation.propensity, "value": evaluation.value}
         key = sort_key(query.order_by, keys, evaluation.catalog.offers, eligible)
-    evaluation.winners = best(key, evaluation.catalog.offers.tie_break[eligible], count)
+    evaluation.winners = best(key, evaluation.catalog.offers.tie_break.take(eligible), count)
 
 
 def _fall_back(evaluation: Evaluation, count: int) -> None:

@@ -54,4 +54,4 @@ class Scorer:
     def _calibration(self, offers: IntRow) -> tuple[Line, Line]:
         if self._one_line:
             return self._slopes[0], self._intercepts[0]
-        return self._slopes[offers], self._intercepts[offers]
+        return self._slopes.take(offers), self._intercepts.take(offers)

@@ -35,6 +35,6 @@ def best(key: NDArray[np.float64], tie_break: NDArray[np.uint64], count: int) ->
         candidates = (key >= partitioned[rows - count]).nonzero()[0]
     else:
         candidates = np.arange(rows)
-    order = np.lexsort((tie_break[candidates], -key[candidates]))
+    order = np.lexsort((tie_break.take(candidates), -key.take(candidates)))
     winners: IntRow = candidates[order[:count]]
     return winners

@@ -10,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from server.domain.attribute import BoolRow, FloatRow, IntRow
+from server.domain.attribute import BoolRow, FloatRow
 from server.intelligence.conditions.clauses import Atom, AtomKind, Clause
 
 Evaluate = Callable[[FloatRow, FloatRow, BoolRow, BoolRow | None], None]
@@ -19,10 +19,12 @@ Evaluate = Callable[[FloatRow, FloatRow, BoolRow, BoolRow | None], None]
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The atoms of one kind: which columns they read, what they compare them with, where their literals stand."""
+    """The atoms of one kind: what they compare their columns with, and where their literals stand.
+
+    `positive` is also where the atoms stand among all of them.
+    """
 
     evaluate: Evaluate
-    columns: IntRow
     operands: FloatRow
     positive: slice
     negative: slice
@@ -40,6 +42,7 @@ class Predicates:
         atoms = sorted({literal.atom for clause in ordered for literal in clause})
         negated = {literal.atom for clause in ordered for literal in clause if not literal.positive}
         self._groups = tuple(_groups(atoms, negated))
+        self._columns = np.array([atom.column for atom in atoms], np.intp)
         self._atoms = len(atoms)
         number = {atom: place for place, atom in enumerate(atoms)}
         literals = [
@@ -75,8 +78,9 @@ class Predicates:
         """Truth of every literal; a comparison with NaN is false, so a missing value makes neither of a pair hold."""
         rows = variables.shape[1:]
         held = np.zeros((2 * self._atoms + 1, *rows), np.bool_)
+        values_of_atoms = variables.take(self._columns, axis=0)
         for group in self._groups:
-            values = variables.take(group.columns, axis=0)
+            values = values_of_atoms[group.positive]
             operands = group.operands[:, None] if rows else group.operands
             group.evaluate(values, operands, held[group.positive], held[group.negative] if group.negated else None)
         return held
@@ -123,7 +127,6 @@ def _groups(atoms: list[Atom], negated: set[Atom]) -> Iterator[_Group]:
         end = start + len(mine)
         yield _Group(
             evaluate=_EVALUATE[kind],
-            columns=np.array([atom.column for atom in mine], np.intp),
             operands=np.array([atom.operand for atom in mine], np.float32),
             positive=slice(start, end),
             negative=slice(start + len(atoms), end + len(atoms)),

@@ -23,7 +23,9 @@ def values_from(messages: Mapping[str, value_pb2.Value], field: str) -> dict[str
         OpportuneError: INVALID_FIELD if one has no value, or one that is too long or out of range.
     """
     values: dict[str, Value] = {}
-    for name, message in messages.items():
+    # Protobuf's maps have no quick way to their items: `items()` is a generator in Python that looks each key up.
+    for name in messages:
+        message = messages[name]
         kind = message.WhichOneof("kind")
         # These cannot be wrong here, so the field's path need not be made.
         if kind == "number_value":
