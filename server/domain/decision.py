@@ -1,12 +1,15 @@
 """The question, "which offers, in which order, for this customer, in this context, now?", and its answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
 from server.domain.attribute import Value
+
+CERTAIN = 1.0
+"""The selection probability of every offer, as nothing explores yet."""
 
 
 class Result(IntEnum):
@@ -69,8 +72,26 @@ class RankQuery(NamedTuple):
     min_profile_version: int = 0
 
 
+class Shown(NamedTuple):
+    """What an answer says of an offer on a channel, whoever the customer is."""
+
+    offer_id: str
+    creative_id: str
+    content: Mapping[str, str]
+    value: float
+
+
+class Ranking(NamedTuple):
+    """The offers of a decision as columns, best first: most decisions never need an object for each."""
+
+    shown: Sequence[Shown] = ()
+    propensities: Sequence[float] = ()
+    expected_values: Sequence[float] = ()
+    with_content: bool = False
+
+
 class RankedOffer(NamedTuple):
-    """One offer of a decision. A named tuple, because ten of them are made in every decision."""
+    """One offer of a decision."""
 
     offer_id: str
     creative_id: str
@@ -119,10 +140,34 @@ class Decision(NamedTuple):
     customer_id: str
     placement_id: str
     time: datetime
-    offers: tuple[RankedOffer, ...]
+    ranking: Ranking
     result: Result
     rung: Rung
     model_version: str
     profile_version: int
     catalog_version: int
     explanation: Explanation | None = None
+
+    @property
+    def offers(self) -> tuple[RankedOffer, ...]:
+        """The ranking, an object for each offer."""
+        ranking = self.ranking
+        rows = zip(ranking.shown, ranking.propensities, ranking.expected_values, strict=True)
+        return tuple(
+            RankedOffer(
+                offer_id=shown.offer_id,
+                creative_id=shown.creative_id,
+                content=shown.content if ranking.with_content else {},
+                propensity=propensity,
+                value=shown.value,
+                expected_value=expected_value,
+                selection_probability=CERTAIN,
+                attribution_token=attribution_token(self.decision_id, slot),
+            )
+            for slot, (shown, propensity, expected_value) in enumerate(rows)
+        )
+
+
+def attribution_token(decision_id: str, slot: int) -> str:
+    """What callers hand back with an outcome: which decision it belongs to, and which of its offers."""
+    return f"{decision_id}.{slot}"

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.attribute import BoolRow, IntRow, Schema
+from server.domain.decision import Shown
 from server.domain.model import OutputKind
 from server.domain.offer import Creative
 from server.domain.offer_table import OfferTable
@@ -30,15 +30,6 @@ class Standing:
     start: float
     end: float
     offers: Words
-
-
-class Shown(NamedTuple):
-    """What an answer says of an offer, whoever the customer is."""
-
-    offer_id: str
-    creative_id: str
-    content: Mapping[str, str]
-    value: float
 
 
 class ChannelCreatives:

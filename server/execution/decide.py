@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.attribute import BoolRow, FloatRow, IntRow, days_since_epoch
-from server.domain.decision import Decision, RankedOffer, RankQuery, Result, Rung
+from server.domain.decision import Decision, Ranking, RankQuery, Result, Rung
 from server.domain.errors import ErrorReason, OpportuneError, invalid_field
 from server.domain.model import ModelFailure
 from server.execution.compiled import ChannelCreatives, CompiledCatalog, CompiledPlacement
@@ -22,8 +22,6 @@ from server.input.profiles import ProfileRow, ProfileTable
 from server.intelligence.arbitration import best
 from server.intelligence.ordering import sort_key
 
-_SLOTS = tuple(f".{slot}" for slot in range(100))
-_NO_CONTENT: Mapping[str, str] = {}
 _NOTHING: NDArray[np.float64] = np.empty(0)
 
 
@@ -212,7 +210,7 @@ def _answer(evaluation: Evaluation, decision_id: str, time: datetime, result: Re
         customer_id=query.customer_id,
         placement_id=query.placement_id,
         time=time,
-        offers=_ranked_offers(evaluation, decision_id) if result is Result.RANKED else (),
+        ranking=_ranking(evaluation) if result is Result.RANKED else Ranking(),
         result=result,
         rung=evaluation.rung,
         model_version=plan.model_id if plan is not None and used_model else "",
@@ -221,16 +219,11 @@ def _answer(evaluation: Evaluation, decision_id: str, time: datetime, result: Re
     )
 
 
-def _ranked_offers(evaluation: Evaluation, decision_id: str) -> tuple[RankedOffer, ...]:
+def _ranking(evaluation: Evaluation) -> Ranking:
     winners, shown = evaluation.winners, evaluation.creatives.shown
-    with_content = evaluation.query.include_content
-    places, propensities = evaluation.eligible.take(winners).tolist(), evaluation.propensity.take(winners).tolist()
-    ranked: list[RankedOffer] = []
-    add = ranked.append
-    for slot, propensity, place in zip(_SLOTS, propensities, places):  # noqa: B905 - there are more slots than offers
-        offer_id, creative_id, content, value = shown[place]
-        if not with_content:
-            content = _NO_CONTENT
-        token = decision_id + slot
-        add(RankedOffer(offer_id, creative_id, content, propensity, value, propensity * value, 1.0, token))
-    return tuple(ranked)
+    return Ranking(
+        [shown[place] for place in evaluation.eligible.take(winners).tolist()],
+        evaluation.propensity.take(winners).tolist(),
+        evaluation.expected_value.take(winners).tolist(),
+        evaluation.query.include_content,
+    )

@@ -5,7 +5,7 @@ from typing import cast
 from google.protobuf.duration_pb2 import Duration
 from opportune.v1 import decision_pb2, decision_service_pb2
 
-from server.domain.decision import Context, Decision, RankQuery
+from server.domain.decision import CERTAIN, Context, Decision, RankQuery, attribution_token
 from server.wire.convert.value import set_time, time_from, values_from
 
 _NO_CONTEXT = Context()
@@ -45,20 +45,26 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision) -> None:
     message.model_version = decision.model_version
     message.profile_version = decision.profile_version
     message.catalog_version = decision.catalog_version
-    add = message.offers.add
-    for offer_id, creative_id, content, propensity, value, expected_value, probability, token in decision.offers:
+    _add_offers(message, decision)
+    if decision.explanation is not None:
+        _add_explanation(message, decision)
+
+
+def _add_offers(message: decision_pb2.Decision, decision: Decision) -> None:
+    """Adds the offers straight from the ranking's columns."""
+    shown, propensities, expected_values, with_content = decision.ranking
+    add, decision_id = message.offers.add, decision.decision_id
+    for slot, (offer_id, creative_id, content, value) in enumerate(shown):
         offer = add()
         offer.offer_id = offer_id
         offer.creative_id = creative_id
-        offer.propensity = propensity
+        offer.propensity = propensities[slot]
         offer.value = value
-        offer.expected_value = expected_value
-        offer.selection_probability = probability
-        offer.attribution_token = token
-        if content:
+        offer.expected_value = expected_values[slot]
+        offer.selection_probability = CERTAIN
+        offer.attribution_token = attribution_token(decision_id, slot)
+        if with_content:
             offer.content.update(content)
-    if decision.explanation is not None:
-        _add_explanation(message, decision)
 
 
 def _context_from(message: decision_service_pb2.Context) -> Context:
