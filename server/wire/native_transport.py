@@ -25,7 +25,7 @@ from server.wire.status import PUSHBACK_KEY
 BATCH = 16
 """Calls answered in one wake-up at most: 16 decisions hold the loop for about 3 ms."""
 
-_FLUSH_S = 0.1
+_FLUSH_STEP_S = 0.02
 _LOG = logging.getLogger(__name__)
 
 
@@ -44,7 +44,9 @@ class NativeTransport:
     async def start(self) -> int:
         """See `Transport`."""
         try:
-            self._front = NativeGrpcFront(self._address, [], call_details=True, max_metadata_size=16 * 1024)
+            self._front = NativeGrpcFront(
+                self._address, [], call_details=True, metrics=True, max_metadata_size=16 * 1024
+            )
         except OSError as error:
             raise RuntimeError(f"cannot listen on {self._address}: {error}") from error
         self._folder = Path(tempfile.mkdtemp(prefix="opportune-"))
@@ -70,9 +72,27 @@ class NativeTransport:
         for task in tasks:
             task.cancel()
         await asyncio.gather(behind, *tasks, return_exceptions=True)
-        # The answers are with the transport's threads, and closing does not wait for them to be written.
-        await asyncio.sleep(_FLUSH_S)
+        await self._flushed(grace_s)
         await self._loop.run_in_executor(None, self._close)
+
+    async def _flushed(self, grace_s: float) -> None:
+        """Waits until the transport's threads have written every answer: closing does not wait for them."""
+        for _ in range(round(grace_s / _FLUSH_STEP_S)):
+            if not self._unwritten():
+                break
+            await asyncio.sleep(_FLUSH_STEP_S)
+        # An answer counts as written a moment before its last bytes are.
+        await asyncio.sleep(_FLUSH_STEP_S)
+
+    def _unwritten(self) -> int:
+        """How many calls have been received and not been answered to their last byte."""
+        metrics = self._front.metrics() or {"methods": {}}
+        return sum(
+            method["started"] - sum(status["count"] for status in method["status"].values())
+            for path, method in metrics["methods"].items()
+            # What goes through to the server behind is its own business, and is over when that has stopped.
+            if path != "other"
+        )
 
     def _close(self) -> None:
         self._front.close()
