@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 from server.domain.catalog import Problem
@@ -12,6 +12,7 @@ from server.domain.identifier import require_identifier
 from server.domain.offer import Offer
 from server.execution.answered import AnsweredRequests
 from server.execution.compile import Compilation
+from server.execution.compiled import CompiledCatalog
 from server.execution.state import State
 from server.intelligence.conditions.lexer import MAX_BYTES
 
@@ -69,10 +70,18 @@ class PublishCatalog:
                 return CatalogPublished(version, "", 0, 0, tuple(problems))
             raise refusal(problems)
         published = CatalogPublished(version, catalog.etag, len(catalog.offers), len(catalog.placements))
-        if not validate_only:
-            self._state.publish(replace(catalog, version=version))
-            self._answered.remember(request_id, body, published)
+        if validate_only:
+            return replace(published, problems=tuple(self._model_problems(catalog)))
+        self._state.publish(replace(catalog, version=version))
+        self._answered.remember(request_id, body, published)
         return published
+
+    def _model_problems(self, catalog: CompiledCatalog) -> Iterator[Problem]:
+        """What only the models themselves can tell: whether they take the offers."""
+        try:
+            self._state.scorers_for(catalog)
+        except OpportuneError as error:
+            yield Problem("placements", error.message)
 
     def _check_etag(self, etag: str) -> None:
         current = self._state.catalog_etag

@@ -1,8 +1,8 @@
 """The decision: a pure function of snapshot, query, time and id. No I/O, no lock, no global, no log line.
 
 The stages run in the order in which they are written in `decide`; each reads what the ones before it left in the
-`Evaluation`. Sketch for 1,000 candidates of which 350 are eligible, on one core: variables 3 us, eligibility 25 us,
-features 10 us, model 40 us, arbitration 20 us, answer 10 us. No stage costs Python time per candidate.
+`Evaluation`. For 1,000 candidates of which 350 are eligible, on one core: variables 9 us, eligibility 20 us, model with
+its features 40 us, arbitration 11 us, answer 8 us. No stage costs Python time per candidate.
 """
 
 from collections.abc import Callable, Mapping

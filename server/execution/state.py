@@ -57,15 +57,23 @@ class State:
         Raises:
             OpportuneError: INVALID_CATALOG if a model cannot take its offers; the catalog before goes on serving.
         """
+        scorers = self.scorers_for(catalog)
+        self.profiles.relayout(catalog.customer)
+        self._catalog, self._scorers = catalog, scorers
+
+    def scorers_for(self, catalog: CompiledCatalog) -> dict[str, Scorer]:
+        """A scorer for each model that the catalog's placements name.
+
+        Raises:
+            OpportuneError: INVALID_CATALOG if a model cannot take its offers.
+        """
         plans = {
             placement.model.model_id: placement.model for placement in catalog.placements.values() if placement.model
         }
         try:
-            scorers = {model_id: Scorer(plan, self.models[model_id]) for model_id, plan in plans.items()}
+            return {model_id: Scorer(plan, self.models[model_id]) for model_id, plan in plans.items()}
         except ModelFailure as failure:
             raise OpportuneError(ErrorReason.INVALID_CATALOG, f"a model cannot take the offers: {failure}") from failure
-        self.profiles.relayout(catalog.customer)
-        self._catalog, self._scorers = catalog, scorers
 
     def snapshot(self) -> Snapshot:
         """What a decision reads now."""

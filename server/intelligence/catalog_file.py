@@ -116,7 +116,7 @@ class _OfferEntry(_Entry):
     tactic: _Text
     value: _ValueEntry
     attributes: dict[_Name, bool | _Number | _Text | list[_Text]] = {}
-    eligible: str = ""
+    eligible: Annotated[str, StringConstraints(max_length=65_536)] = ""
     schedule: _ScheduleEntry = _ScheduleEntry()
     channels: list[_Id] = []
     creatives: list[_CreativeEntry] = []

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
 from server.wire.endpoint import Answer, Endpoint
@@ -64,6 +65,7 @@ class NativeTransport:
 
     async def stop(self, grace_s: float) -> None:
         """See `Transport`."""
+        end = self._loop.time() + grace_s
         behind = asyncio.ensure_future(self._behind.stop(grace_s))
         await asyncio.sleep(0)
         tasks = list(self._tasks.values())
@@ -72,14 +74,15 @@ class NativeTransport:
         for task in tasks:
             task.cancel()
         await asyncio.gather(behind, *tasks, return_exceptions=True)
-        await self._flushed(grace_s)
+        await self._flushed(end)
         await self._loop.run_in_executor(None, self._close)
 
-    async def _flushed(self, grace_s: float) -> None:
-        """Waits until the transport's threads have written every answer: closing does not wait for them."""
-        for _ in range(round(grace_s / _FLUSH_STEP_S)):
-            if not self._unwritten():
-                break
+    async def _flushed(self, end: float) -> None:
+        """Waits until the transport's threads have written every answer: closing does not wait for them.
+
+        It waits no longer than until `end` on the loop's clock, as a caller may never read its answer.
+        """
+        while self._unwritten() and self._loop.time() < end:
             await asyncio.sleep(_FLUSH_STEP_S)
         # An answer counts as written a moment before its last bytes are.
         await asyncio.sleep(_FLUSH_STEP_S)
@@ -159,10 +162,15 @@ class NativeTransport:
 
     def _respond(self, call_id: int, answer: Answer) -> None:
         """Ends a call. A caller who has left makes the transport return false, and that is all there is to do."""
-        if isinstance(answer, bytes):
-            self._front.respond(call_id, answer)
-        else:
-            code, message, metadata = answer
-            # The transport keeps grpc-retry-pushback-ms for itself; RetryInfo among the details says the same.
-            trailers = [(key, value) for key, value in metadata if key != PUSHBACK_KEY]
-            self._front.fail(call_id, code.value[0], message, trailing_metadata=trailers)
+        try:
+            if isinstance(answer, bytes):
+                self._front.respond(call_id, answer)
+            else:
+                code, message, metadata = answer
+                # The transport keeps grpc-retry-pushback-ms for itself; RetryInfo among the details says the same.
+                trailers = [(key, value) for key, value in metadata if key != PUSHBACK_KEY]
+                self._front.fail(call_id, code.value[0], message, trailing_metadata=trailers)
+        except Exception:
+            # An answer that the transport does not take must not keep those behind it in the batch.
+            _LOG.exception("the transport refused an answer")
+            self._front.fail(call_id, grpc.StatusCode.INTERNAL.value[0], "the answer could not be sent")

@@ -76,3 +76,10 @@ class FakeModel:
         """Scores rows with the function."""
         self.calls.append(inputs)
         return self._score(inputs)
+
+
+class Unprepared(FakeModel):
+    """Fails for any offers at all."""
+
+    def precompute(self, offers: Mapping[str, FloatRow]) -> dict[str, FloatRow]:
+        raise ModelFailure("fake/1: cannot take these offers")

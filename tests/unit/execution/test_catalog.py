@@ -6,7 +6,8 @@ from server.domain.errors import ErrorReason, OpportuneError
 from server.execution.catalog import DEFAULT_PAGE, MAX_PAGE, ListOffers, PublishCatalog
 from server.execution.compile import Compilation, compile_text
 from server.execution.state import State
-from tests.support.catalogs import catalog_document, catalog_text, offer_entry, text_of
+from tests.support.catalogs import catalog_document, catalog_text, offer_entry, placement_entry, text_of
+from tests.support.models import Unprepared
 from tests.support.service import Service
 
 BROKEN = catalog_text([offer_entry("a", eligible="customer.vists > 1"), offer_entry("b") | {"tactic": ""}])
@@ -58,6 +59,21 @@ async def test_validated_catalog_is_not_published(state: State, publish: Publish
     assert (fine.version, fine.offer_count, fine.problems) == (1, 1, ())
     assert [problem.path for problem in broken.problems] == ["offers[0].eligible", "offers[1].tactic"]
     assert state.catalog_version == 0
+
+
+async def test_validation_tells_that_a_model_cannot_take_the_offers() -> None:
+    model = Unprepared()
+    manifests = {model.manifest.id: model.manifest}
+
+    async def compiled(text: str) -> Compilation:
+        return compile_text(text, manifests)
+
+    publish = PublishCatalog(State({model.manifest.id: model}), compiled)
+    text = catalog_text([offer_entry("a", attributes={"appeal": 0.5})], [placement_entry(model="fake/1")])
+
+    checked = await publish(text, validate_only=True)
+
+    assert [problem.path for problem in checked.problems] == ["placements"]
 
 
 async def test_stale_etag_is_refused(state: State, publish: PublishCatalog) -> None:

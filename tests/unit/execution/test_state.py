@@ -4,20 +4,12 @@ import pytest
 
 from server.domain.attribute import FloatRow
 from server.domain.errors import ErrorReason, OpportuneError
-from server.domain.model import ModelFailure
 from server.execution.state import State
 from tests.support.catalogs import catalog_document, compiled_catalog, offer_entry, placement_entry
-from tests.support.models import FakeModel
+from tests.support.models import FakeModel, Unprepared
 from tests.support.service import Service, offer_ids
 
 SCORED = catalog_document([offer_entry("a", attributes={"appeal": 0.5})], [placement_entry(model="fake/1")])
-
-
-class Unprepared(FakeModel):
-    """Fails for any offers at all."""
-
-    def precompute(self, offers: Mapping[str, FloatRow]) -> dict[str, FloatRow]:
-        raise ModelFailure("fake/1: cannot take these offers")
 
 
 def test_state_without_a_catalog_has_version_zero_and_no_snapshot() -> None:

@@ -187,3 +187,12 @@ def test_section_that_is_not_a_list_is_refused_even_if_empty(section: str) -> No
 
 def test_empty_mapping_is_not_a_catalog() -> None:
     assert "required" in problems("{}")["currency"]
+
+
+@pytest.mark.parametrize("field", ["eligible", "tactic"])
+def test_half_a_character_is_refused_where_it_stands(field: str) -> None:
+    offer = {"id": "a", "tactic": "t", "value": {"revenue": 1, "margin": 1}} | {field: "\ud800"}
+
+    _, problems = read_catalog(json.dumps({"currency": "USD", "offers": [offer], "placements": []}))
+
+    assert [problem.path for problem in problems] == [f"offers[0].{field}"]
