@@ -12,7 +12,7 @@ help: ## Say what can be made
 
 install: $(VENV)/.installed ## Make the virtual environment .venv
 
-$(VENV)/.installed: pyproject.toml $(LOCK) protos/build_hook.py $(wildcard protos/opportune/v1/*.proto)
+$(VENV)/.installed: pyproject.toml $(LOCK) protos/build_hook.py $(wildcard protos/opportune/v1/*.proto protos/opportune/client/*.py)
 	@echo "==> Making $(VENV) (once; about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off --require-hashes -r $(LOCK)
@@ -41,8 +41,8 @@ bench: install ## Measure ranking beside an empty stock grpc.aio call
 COMPILE := uv pip compile -q --no-header --no-annotate --no-emit-index-url --generate-hashes --python-version 3.11 --universal
 
 lock: ## Resolve the dependencies anew into deploy/*.lock (needs uv)
-	@$(COMPILE) --extra demo --extra loadtest --extra test pyproject.toml -o $(LOCK)
-	@$(COMPILE) pyproject.toml -o deploy/serve.lock
+	@$(COMPILE) --extra bulk --extra demo --extra loadtest --extra test pyproject.toml -o $(LOCK)
+	@$(COMPILE) --extra bulk pyproject.toml -o deploy/serve.lock
 	@printf 'hatchling\ngrpcio-tools==1.85.1\ngoogleapis-common-protos\n' | $(COMPILE) -c $(LOCK) - -o deploy/build.lock
 
 clean: ## Remove everything that was made
