@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from server.domain.aggregate import Aggregate, Operation
+
 Value = float | str | bool | datetime | tuple[str, ...]
 """One typed value: a number, a text, a truth value, a point in time with time zone, or several texts."""
 
@@ -29,13 +31,23 @@ def days_since_epoch(time: datetime) -> float:
 
 
 class AttributeType(StrEnum):
-    """What kind of value an attribute takes."""
+    """What kind of value an attribute takes. A text identifies a person: it is kept in the vault and never in a row."""
 
     NUMBER = "number"
     BOOLEAN = "boolean"
     CATEGORY = "category"
     SET = "set"
     TIMESTAMP_AGE = "timestamp_age"
+    TEXT = "text"
+
+
+class MergeRule(StrEnum):
+    """What a customer with several identifiers has, of what each identifier has."""
+
+    LATEST = "latest"
+    MAX = "max"
+    SUM = "sum"
+    UNION = "union"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +56,7 @@ class Attribute:
 
     `values` are the members of a category or set, in the order of their codes. With `by` the attribute is keyed:
     it has one value for each of `keys`, for example a spend for each department. With `purpose` it may only be
-    read of customers who granted that purpose.
+    read of customers who granted that purpose. With `aggregate` it is kept up to date from events, and by nothing else.
     """
 
     id: str
@@ -53,9 +65,20 @@ class Attribute:
     by: str | None = None
     keys: tuple[str, ...] = ()
     purpose: str | None = None
+    merge: MergeRule = MergeRule.LATEST
+    aggregate: Aggregate | None = None
 
     def column_names(self) -> list[str]:
-        """The names of the attribute's columns: one, one for each key, or one for each 24 members of a set."""
+        """The names of the attribute's columns: one, one for each key, or one for each 24 members of a set.
+
+        A text has none. A decayed sum has one more, for the time that its sums stand for.
+        """
+        if self.type is AttributeType.TEXT:
+            return []
+        decays = self.aggregate is not None and self.aggregate.operation is Operation.DECAYED_SUM
+        return self._value_columns() + [f"{self.id}#time"] * decays
+
+    def _value_columns(self) -> list[str]:
         if self.by is not None:
             return [f"{self.id}.{key}" for key in self.keys]
         if self.type is AttributeType.SET:
@@ -77,6 +100,9 @@ class Schema:
     columns: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
+        # What deltas may set comes first, so that event times are kept for those columns and no others.
+        ordered = tuple(sorted(self.attributes, key=lambda attribute: attribute.aggregate is not None))
+        object.__setattr__(self, "attributes", ordered)
         names = [name for attribute in self.attributes for name in attribute.column_names()]
         object.__setattr__(self, "by_id", {attribute.id: attribute for attribute in self.attributes})
         object.__setattr__(self, "columns", {name: column for column, name in enumerate(names)})
@@ -85,6 +111,21 @@ class Schema:
     def width(self) -> int:
         """How many columns a row has."""
         return len(self.columns)
+
+    @cached_property
+    def settable_width(self) -> int:
+        """How many columns deltas may set: the first so many."""
+        return sum(len(attribute.column_names()) for attribute in self.attributes if attribute.aggregate is None)
+
+    @cached_property
+    def plain(self) -> Mapping[str, tuple[int, AttributeType, Mapping[str, int]]]:
+        """For each name of one column that deltas may set as a whole: its column, type and codes."""
+        return {
+            name: (column, attribute.type, self.codes[attribute.id])
+            for name, column in self.columns.items()
+            if (attribute := self.attribute_of_column[column]).aggregate is None
+            and attribute.type is not AttributeType.SET
+        }
 
     @cached_property
     def attribute_of_column(self) -> tuple[Attribute, ...]:

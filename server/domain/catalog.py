@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from server.domain.attribute import Attribute
+from server.domain.identity import IdentityPolicy
 from server.domain.offer import Offer
 from server.domain.placement import Placement
 
@@ -33,3 +34,5 @@ class Catalog:
     placements: tuple[Placement, ...]
     etag: str
     offer_attributes: tuple[Attribute, ...] = ()
+    aggregates: tuple[Attribute, ...] = ()
+    identity: IdentityPolicy = IdentityPolicy()

@@ -1,7 +1,7 @@
 """Turns the updates of a delta into changes of columns, and applies them to a row."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import Enum, auto
@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from server.domain.attribute import Attribute, AttributeType, FloatRow, Schema, Value, days_since_epoch
+from server.domain.attribute import Attribute, AttributeType, Schema, Value, days_since_epoch
 from server.domain.errors import invalid_field
 from server.domain.profile import AttributeUpdates
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Operation(Enum):
@@ -25,14 +25,18 @@ class Operation(Enum):
     ADD = auto()
     ADD_MEMBERS = auto()
     REMOVE_MEMBERS = auto()
+    LATEST = auto()
+    DECAY = auto()
+    BUCKET = auto()
 
 
 class Change(NamedTuple):
-    """One change to one column of a row."""
+    """One change to one column of a row; `aggregate` is the place of the decayed sum that the column belongs to."""
 
     column: int
     operation: Operation
     operand: float
+    aggregate: int = -1
 
 
 def compile_updates(updates: AttributeUpdates, schema: Schema) -> list[Change]:
@@ -43,40 +47,42 @@ def compile_updates(updates: AttributeUpdates, schema: Schema) -> list[Change]:
             is changed in two ways at once. Nothing has been changed then.
     """
     changes: list[Change] = []
-    seen: set[str] = set()
-    for kind, updates_of_kind in (
-        ("set", updates.set),
-        ("increment", updates.increment),
-        ("append", updates.append),
-        ("remove", updates.remove),
-    ):
-        for name, value in updates_of_kind.items():
-            field = f'attributes.{kind}["{name}"]'
+    plain = schema.plain
+    seen = set(updates.set)
+    for name, value in updates.set.items():
+        slot = plain.get(name)
+        # What is plainly right is taken as it is; everything else goes the thorough way.
+        if slot is not None:
+            column, type_, codes = slot
+            if type_ is AttributeType.NUMBER and type(value) is float and -1e30 < value < 1e30:
+                changes.append(Change(column, Operation.SET, value))
+                continue
+            if type_ is AttributeType.CATEGORY and type(value) is str and value in codes:
+                changes.append(Change(column, Operation.SET, codes[value]))
+                continue
+        changes += _thorough(schema, "set", name, value)
+    if not (updates.increment or updates.append or updates.remove):
+        return changes
+    for kind, updates_of_kind in _others(updates):
+        for name, operand in updates_of_kind.items():
             if name in seen:
-                raise invalid_field(field, "is changed in two ways at once")
+                raise invalid_field(_field(kind, name), "is changed in two ways at once")
             seen.add(name)
-            changes += _COMPILERS[kind](schema, _attribute(name, schema, field), name, value, field)
+            changes += _thorough(schema, kind, name, operand)
     return changes
 
 
-def apply_changes(changes: Iterable[Change], row: FloatRow) -> None:
-    """Applies compiled changes to a row in place.
+def _others(updates: AttributeUpdates) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from (("increment", updates.increment), ("append", updates.append), ("remove", updates.remove))
 
-    A missing number counts as 0, a missing set as empty; sums stop at what a float32 holds.
-    """
-    for column, operation, operand in changes:
-        if operation is Operation.SET:
-            row[column] = operand
-            continue
-        before = float(row[column])
-        if math.isnan(before):
-            before = 0.0
-        if operation is Operation.ADD:
-            row[column] = min(max(before + operand, -_LARGEST), _LARGEST)
-        elif operation is Operation.ADD_MEMBERS:
-            row[column] = int(before) | int(operand)
-        else:
-            row[column] = int(before) & ~int(operand)
+
+def _thorough(schema: Schema, kind: str, name: str, value: Any) -> list[Change]:
+    field = _field(kind, name)
+    return _COMPILERS[kind](schema, _attribute(name, schema, field), name, value, field)
+
+
+def _field(kind: str, name: str) -> str:
+    return f'attributes.{kind}["{name}"]'
 
 
 def column_value(attribute: Attribute, value: Value, schema: Schema, field: str) -> float:
@@ -113,15 +119,21 @@ _WANTED = {
     AttributeType.CATEGORY: "text",
     AttributeType.SET: "list of texts",
     AttributeType.TIMESTAMP_AGE: "timestamp",
+    AttributeType.TEXT: "text",
 }
 
 
 def _attribute(name: str, schema: Schema, field: str) -> Attribute:
     column = schema.columns.get(name)
-    # A set's further columns have names that only this server knows.
-    if column is not None and "#" not in name:
-        return schema.attribute_of_column[column]
     attribute = schema.by_id.get(name)
+    # Further columns of a set or a decayed sum have names that only this server knows.
+    if column is not None and "#" not in name:
+        attribute = schema.attribute_of_column[column]
+        if attribute.aggregate is not None:
+            raise invalid_field(field, "is an aggregate: it is kept up to date from events")
+        return attribute
+    if attribute is not None and attribute.type is AttributeType.TEXT:
+        return attribute
     if attribute is not None and attribute.by is not None:
         raise invalid_field(
             field, f'is keyed; write one cell, for example "{name}.{next(iter(attribute.keys), "key")}"'
@@ -131,6 +143,11 @@ def _attribute(name: str, schema: Schema, field: str) -> Attribute:
 
 
 def _set(schema: Schema, attribute: Attribute, name: str, value: Value, field: str) -> list[Change]:
+    if attribute.type is AttributeType.TEXT:
+        if not isinstance(value, str):
+            raise invalid_field(field, "takes a text")
+        # It goes to the vault; there is nothing of it in a row.
+        return []
     if attribute.type is not AttributeType.SET:
         return [Change(schema.columns[name], Operation.SET, column_value(attribute, value, schema, field))]
     if not isinstance(value, tuple):
@@ -154,6 +171,8 @@ def _remove(schema: Schema, attribute: Attribute, name: str, members: tuple[str,
     if members:
         words = _all_words(schema, attribute) | _members(schema, attribute, members, field)
         return [Change(column, Operation.REMOVE_MEMBERS, bits) for column, bits in words.items()]
+    if attribute.type is AttributeType.TEXT:
+        return []
     names = attribute.column_names() if attribute.type is AttributeType.SET else [name]
     return [Change(schema.columns[column], Operation.SET, math.nan) for column in names]
 
@@ -188,6 +207,6 @@ _COMPILERS: Mapping[str, Callable[[Schema, Attribute, str, Any, str], list[Chang
 def _finite(value: float, field: str) -> float:
     if not math.isfinite(value):
         raise invalid_field(field, "must be finite")
-    if abs(value) > _LARGEST:
+    if abs(value) > LARGEST:
         raise invalid_field(field, "does not fit a 32-bit float")
     return float(value)

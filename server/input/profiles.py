@@ -1,198 +1,344 @@
-"""The profile table: a customer is a row of float32 columns in a block, never an object.
+"""The profile table: an identifier is a row of float32 columns in a page, never an object.
 
-Blocks of 4,096 rows are added as customers come, so growth copies nothing. One event loop owns the table.
+One event loop owns the table. What a decision reads is the row of a customer: an identifier's own row, or, if several
+identifiers are one customer, the row that theirs come to (`identity.py`, `merging.py`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.attribute import AttributeType, FloatRow, IntRow, Schema
-from server.domain.errors import invalid_field
-from server.input.deltas import Change, apply_changes
+from server.domain.attribute import BoolRow, FloatRow, IntRow, Schema
+from server.domain.clock import EPOCH_DAYS, MICROSECONDS_PER_DAY
+from server.input.aggregates import Aggregates
+from server.input.day_buckets import Amounts, DayBuckets, Keys, bucket_key
+from server.input.deltas import LARGEST, Change, Operation
+from server.input.event_times import NEVER, EventTimes
+from server.input.identifiers import Identifiers
+from server.input.identity import IdentityGraph
+from server.input.merging import Member, MergeRules, merged_consents
+from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, view
 
-BLOCK_ROWS = 4_096
 MAX_PURPOSES = 32
 
 
 class ProfileRow(NamedTuple):
-    """What a decision reads of a customer: a view of the row, the columns it may not read, the row's version."""
+    """What a decision reads of a customer: views of the row and its day buckets, the columns it may not read."""
 
     values: FloatRow
     unreadable: IntRow
     version: int
+    buckets: tuple[Keys, Amounts] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """4,096 customers: float32 [rows, columns], and for each row version, time of change and consent bits."""
+class RowPage:
+    """1,024 rows: float32 [rows, columns], and for each row version, newest event time and consent bits."""
 
-    values: FloatRow
-    versions: NDArray[np.int64]
-    update_days: NDArray[np.float64]
-    granted: NDArray[np.uint32]
-    recorded: NDArray[np.uint32]
+    __slots__ = ("granted", "recorded", "updates_us", "updates_us_view", "values", "versions", "versions_view")
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.values: FloatRow = arrays["values"]
+        self.versions: NDArray[np.int64] = arrays["versions"]
+        self.updates_us: NDArray[np.int64] = arrays["updates_us"]
+        self.granted: NDArray[np.uint32] = arrays["granted"]
+        self.recorded: NDArray[np.uint32] = arrays["recorded"]
+        self.versions_view, self.updates_us_view = view(self.versions), view(self.updates_us)
+
+    @classmethod
+    def blank(cls, row: FloatRow) -> "RowPage":
+        """A page of rows that nothing is known of."""
+        return cls({
+            "values": np.tile(row, (PAGE_ROWS, 1)),
+            "versions": np.zeros(PAGE_ROWS, np.int64),
+            "updates_us": np.full(PAGE_ROWS, NEVER, np.int64),
+            "granted": np.zeros(PAGE_ROWS, np.uint32),
+            "recorded": np.zeros(PAGE_ROWS, np.uint32),
+        })  # fmt: skip
+
+    def arrays(self) -> Arrays:
+        """The columns by name."""
+        return {
+            "values": self.values,
+            "versions": self.versions,
+            "updates_us": self.updates_us,
+            "granted": self.granted,
+            "recorded": self.recorded,
+        }
 
 
 class ProfileTable:
-    """Every customer's attributes, consents and version."""
+    """Every customer's attributes, aggregates, consents and version, by identifier."""
 
     def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self._rows: dict[str, int] = {}
-        self._blocks: list[_Block] = []
-        self._purposes: list[str] = []
-        self._unreadable: dict[int, IntRow] = {}
+        self.identifiers = Identifiers()
+        self.graph = IdentityGraph(self._reserve, self._release)
+        self.buckets = DayBuckets()
+        self.pages: Pages[RowPage] = Pages("rows", self._blank_page)
+        self.times = EventTimes("times", schema.settable_width)
+        self.consent_times = EventTimes("consent_times", len(schema.purposes))
+        self.lay_out(schema)
+        self._stale: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        """How many identifiers are known."""
+        return len(self.identifiers)
+
+    def lay_out(self, schema: Schema) -> None:
+        """Reads rows by this schema from now on; see `relayout` for moving what is in them."""
+        self.schema = schema
+        self.aggregates = Aggregates(schema)
+        self.merge_rules = MergeRules(schema, self.aggregates)
+        self._unreadable: dict[int, IntRow] = {}
 
     def read(self, customer_id: str) -> ProfileRow | None:
         """What is known about a customer, or None. The values are a view: do not keep or change them."""
-        row = self._rows.get(customer_id)
-        if row is None:
-            return None
-        block, place = self._blocks[row // BLOCK_ROWS], row % BLOCK_ROWS
-        unreadable = self._unreadable_columns(int(block.granted[place]))
-        return ProfileRow(block.values[place], unreadable, int(block.versions[place]))
+        row = self.identifiers.find(customer_id.encode())
+        return None if row < 0 else self.read_row(self.graph.customer(row))
 
-    def update(self, customer_id: str, changes: list[Change], version: int, time_days: float) -> None:
-        """Applies compiled changes to a customer, who is created if unknown."""
-        block, place = self._place(customer_id)
-        apply_changes(changes, block.values[place])
-        self._touch(block, place, version, time_days)
+    def read_row(self, row: int) -> ProfileRow:
+        """What a row holds."""
+        page, place = self.pages[row >> PAGE_BITS], row & PAGE_MASK
+        unreadable = self._unreadable_columns(page.granted.item(place))
+        return ProfileRow(page.values[place], unreadable, page.versions_view[place], self.buckets.read(row))
 
-    def record_consent(self, customer_id: str, purpose: str, granted: bool, version: int, time_days: float) -> None:
-        """Records a customer's answer for a purpose, which must be one of the schema's.
+    def find(self, customer_id: str) -> int:
+        """The row of an identifier, or -1."""
+        return self.identifiers.find(customer_id.encode())
 
-        Raises:
-            OpportuneError: INVALID_FIELD if catalogs have named more than 32 purposes since the start.
+    def ensure(self, customer_id: str) -> int:
+        """The row of an identifier, which becomes known if it is not."""
+        name = customer_id.encode()
+        row = self.identifiers.find(name)
+        if row < 0:
+            row = self.identifiers.add(name)
+            self._make_room()
+        return row
+
+    def update(self, row: int, changes: Sequence[Change], time_us: int, version: int, received_us: int) -> None:
+        """Applies compiled changes to an identifier's row: what is set, unless it was set later; everything else once.
+
+        A missing number counts as 0, a missing set as empty; sums stop at what a float32 holds.
         """
-        if purpose not in self._purposes:
-            if len(self._purposes) == MAX_PURPOSES:
-                raise invalid_field("consent.purpose", f"would be more than {MAX_PURPOSES} purposes")
-            self._purposes.append(purpose)
-        bit = np.uint32(1 << self._purposes.index(purpose))
-        block, place = self._place(customer_id)
-        block.recorded[place] |= bit
-        block.granted[place] = (block.granted[place] | bit) if granted else (block.granted[place] & ~bit)
-        self._touch(block, place, version, time_days)
+        values = self.pages.writable(row >> PAGE_BITS).values[row & PAGE_MASK]
+        sets = [change for change in changes if change.operation is Operation.SET]
+        if sets:
+            self._set(row, values, sets, time_us)
+        if len(sets) < len(changes):
+            for change in changes:
+                if change.operation is Operation.BUCKET:
+                    key = bucket_key(time_us // MICROSECONDS_PER_DAY - EPOCH_DAYS, change.column)
+                    today = received_us // MICROSECONDS_PER_DAY - EPOCH_DAYS
+                    self.buckets.add(row, key, change.operand, self.aggregates.windows, today)
+                elif change.operation is Operation.DECAY:
+                    self.aggregates.apply_decay(change, values, time_us)
+                elif change.operation is not Operation.SET:
+                    if change.column < self.times.width and values[change.column] != values[change.column]:
+                        # A value that was never set must not seem to have been set with the row's others.
+                        self.times.spread(row, lambda: self.settable(row))
+                    apply_change(change, values)
+        self._touch(row, version, time_us)
 
-    def consents(self, customer_id: str) -> dict[str, bool]:
-        """The recorded answers of a known customer, by purpose."""
-        row = self._rows[customer_id]
-        block, place = self._blocks[row // BLOCK_ROWS], row % BLOCK_ROWS
-        recorded, granted = int(block.recorded[place]), int(block.granted[place])
-        return {purpose: bool(granted >> bit & 1) for bit, purpose in enumerate(self._purposes) if recorded >> bit & 1}
+    def record_consent(self, row: int, purpose: str, granted: bool, time_us: int, version: int) -> None:
+        """Records an answer for one of the schema's purposes, unless a later one is recorded.
 
-    def update_days(self, customer_id: str) -> float:
-        """When a known customer's last change happened, in days since 2020."""
-        row = self._rows[customer_id]
-        return float(self._blocks[row // BLOCK_ROWS].update_days[row % BLOCK_ROWS])
-
-    def relayout(self, schema: Schema) -> None:
-        """Moves every row to another schema. Columns that both declare alike keep their values, others are missing.
-
-        Cost: one copy of the table, block by block; nothing if only the offers changed.
+        Of two answers at the same time the refusal holds.
         """
-        self._keep_purposes(schema)
-        if schema.attributes != self.schema.attributes:
-            moves = list(_moves(self.schema, schema))
-            for number, block in enumerate(self._blocks):
-                values = np.full((BLOCK_ROWS, schema.width), np.nan, np.float32)
-                for source, target, recode in moves:
-                    column = block.values[:, source]
-                    values[:, target] = column if recode is None else _recoded(column, recode)
-                _move_sets(block.values, self.schema, values, schema)
-                self._blocks[number] = _Block(values, block.versions, block.update_days, block.granted, block.recorded)
-        self.schema = schema
-        self._unreadable = {}
+        bit = self.schema.purposes.index(purpose)
+        page, place = self.pages.writable(row >> PAGE_BITS), row & PAGE_MASK
+        mask = np.uint32(1 << bit)
+        refused = bool(page.recorded[place] & mask) and not page.granted[place] & mask
+        at_once = refused and self.consent_times.times(row, self._recorded(row))[bit] == time_us
+        won = self.consent_times.stamp(row, (bit,), time_us, lambda: self._recorded(row))
+        if won and not (granted and at_once):
+            page.recorded[place] |= mask
+            page.granted[place] = (page.granted[place] | mask) if granted else (page.granted[place] & ~mask)
+        self._touch(row, version, time_us)
 
-    def _keep_purposes(self, schema: Schema) -> None:
-        """Forgets the answers for purposes that no attribute asks for any more, so that their bits can be reused."""
-        kept = [purpose for purpose in self._purposes if purpose in schema.purposes]
-        if kept == self._purposes:
-            return
-        bits = [(self._purposes.index(purpose), bit) for bit, purpose in enumerate(kept)]
-        for block in self._blocks:
-            for flags in (block.granted, block.recorded):
-                moved = np.zeros_like(flags)
-                for old, new in bits:
-                    moved |= (flags >> np.uint32(old) & np.uint32(1)) << np.uint32(new)
-                flags[:] = moved
-        self._purposes = kept
+    def consents(self, row: int) -> dict[str, bool]:
+        """The recorded answers of a row, by purpose."""
+        page, place = self.pages[row >> PAGE_BITS], row & PAGE_MASK
+        recorded, granted = page.recorded.item(place), page.granted.item(place)
+        return {
+            purpose: bool(granted >> bit & 1)
+            for bit, purpose in enumerate(self.schema.purposes)
+            if recorded >> bit & 1
+        }  # fmt: skip
+
+    def update_us(self, row: int) -> int:
+        """The newest event time of a row's changes, in microseconds since 1970; `NEVER` if there were none."""
+        return self.pages[row >> PAGE_BITS].updates_us_view[row & PAGE_MASK]
+
+    def link(self, left: int, right: int, ruled: bool, version: int) -> None:
+        """Joins two identifiers."""
+        self.graph.link(left, right, ruled)
+        self._stale.add(self.graph.customer(left))
+        self.refresh(version)
+
+    def unlink(self, row: int, other: int | None, version: int) -> list[list[int]]:
+        """Parts identifiers; see `IdentityGraph.unlink`."""
+        parts = self.graph.unlink(row, other)
+        self._stale |= {self.graph.customer(members[0]) for members in parts if len(members) > 1}
+        self.refresh(version)
+        return parts
+
+    def refresh(self, version: int) -> None:
+        """Works out the rows of customers whose identifiers' rows have changed."""
+        for customer in self._stale:
+            self._merge(customer, version)
+        self._stale.clear()
+
+    def stale(self, customer: int) -> None:
+        """Has the row of a customer with several identifiers worked out again at the next `refresh`."""
+        self._stale.add(customer)
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Forgets identifiers with everything that is known of them."""
+        self.graph.forget(rows)
+        self._stale -= set(rows)
+        for row in rows:
+            self._release(row)
+
+    def members(self, row: int) -> list[int]:
+        """The rows of all identifiers of a row's customer, in the order of their names."""
+        return sorted(self.graph.members(row), key=self.identifiers.name)
+
+    def name(self, row: int) -> str:
+        """The identifier of a row."""
+        return self.identifiers.name(row).decode()
+
+    def capture(self) -> Iterator[SavedPage]:
+        """Copies of all pages as they are now; see `Pages.capture`."""
+        parts = (self.identifiers, self.graph, self.buckets, self.pages, self.times, self.consent_times)
+        captures = [part.capture() for part in parts]
+        return (page for pages in captures for page in pages)
+
+    def restore(
+        self,
+        pages: Mapping[str, Sequence[Arrays]],
+        end: int,
+        free: Sequence[int],
+        apart: Iterable[tuple[int, int]],
+    ) -> None:
+        """Fills an empty table with captured pages, by name and in their order."""
+        self.identifiers.restore(pages.get("identifiers", ()), end, free)
+        self.graph.restore(pages, apart)
+        self.buckets.restore(pages)
+        for arrays in pages.get("rows", ()):
+            self.pages.restore(RowPage(arrays))
+        self.times.restore(pages)
+        self.consent_times.restore(pages)
+
+    def settable(self, row: int) -> BoolRow:
+        """Which settable cells of a row have a value: bool [settable columns]."""
+        values = self.pages[row >> PAGE_BITS].values[row & PAGE_MASK]
+        present: BoolRow = ~np.isnan(values[: self.times.width])
+        return present
+
+    def member(self, row: int) -> Member:
+        """What an identifier's row brings to a customer."""
+        page, place = self.pages[row >> PAGE_BITS], row & PAGE_MASK
+        return Member(
+            page.values[place],
+            self.times.times(row, self.settable(row)),
+            page.granted.item(place),
+            page.recorded.item(place),
+            self.consent_times.times(row, self._recorded(row)),
+        )
+
+    def touch(self, row: int, version: int, time_us: int) -> None:
+        """Notes that a row was changed by something other than changes of its columns."""
+        self._touch(row, version, time_us)
+
+    def _set(self, row: int, values: FloatRow, sets: list[Change], time_us: int) -> None:
+        columns = [change.column for change in sets]
+        if any(change.operand != change.operand for change in sets):
+            # A removal leaves nothing that could stand for its time, so that each cell needs one of its own.
+            self.times.spread(row, lambda: self.settable(row))
+        won = self.times.stamp(row, columns, time_us, lambda: self.settable(row))
+        if len(won) < len(columns):
+            winners = set(won)
+            sets = [change for change in sets if change.column in winners]
+        for change in sets:
+            values[change.column] = change.operand
+
+    def _touch(self, row: int, version: int, time_us: int) -> None:
+        page, place = self.pages.writable(row >> PAGE_BITS), row & PAGE_MASK
+        page.versions_view[place] = version
+        if time_us > page.updates_us_view[place]:
+            page.updates_us_view[place] = time_us
+        customer = self.graph.customer(row)
+        if customer != row:
+            self._stale.add(customer)
+
+    def _merge(self, customer: int, version: int) -> None:
+        rows = self.members(customer)
+        members = [self.member(row) for row in rows]
+        page, place = self.pages.writable(customer >> PAGE_BITS), customer & PAGE_MASK
+        self.merge_rules.merge(members, page.values[place])
+        page.granted[place], page.recorded[place] = merged_consents(members)
+        page.versions_view[place] = version
+        page.updates_us_view[place] = max(self.update_us(row) for row in rows)
+        runs = [buckets for row in rows if (buckets := self.buckets.read(row)) is not None]
+        if runs:
+            keys, amounts = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+            self.buckets.assign(customer, keys, amounts)
+        else:
+            self.buckets.clear(customer)
 
     def _unreadable_columns(self, granted: int) -> IntRow:
         columns = self._unreadable.get(granted)
         if columns is None:
-            purposes = frozenset(purpose for bit, purpose in enumerate(self._purposes) if granted >> bit & 1)
+            purposes = frozenset(p for bit, p in enumerate(self.schema.purposes) if granted >> bit & 1)
             columns = self._unreadable[granted] = self.schema.columns_without(purposes)
         return columns
 
-    def _place(self, customer_id: str) -> tuple[_Block, int]:
-        row = self._rows.get(customer_id)
-        if row is None:
-            row = len(self._rows)
-            if row == len(self._blocks) * BLOCK_ROWS:
-                self._blocks.append(_empty_block(self.schema.width))
-            self._rows[customer_id] = row
-        return self._blocks[row // BLOCK_ROWS], row % BLOCK_ROWS
+    def _recorded(self, row: int) -> BoolRow:
+        recorded = self.pages[row >> PAGE_BITS].recorded[row & PAGE_MASK]
+        flags: BoolRow = recorded >> np.arange(self.consent_times.width, dtype=np.uint32) & 1 == 1
+        return flags
 
-    @staticmethod
-    def _touch(block: _Block, place: int, version: int, time_days: float) -> None:
-        block.versions[place] = version
-        block.update_days[place] = max(time_days, block.update_days[place])
+    def _reserve(self) -> int:
+        row = self.identifiers.reserve()
+        self._make_room()
+        return row
 
+    def _release(self, row: int) -> None:
+        page, place = self.pages.writable(row >> PAGE_BITS), row & PAGE_MASK
+        page.values[place] = self.aggregates.blank
+        page.versions[place], page.updates_us[place] = 0, NEVER
+        page.granted[place] = page.recorded[place] = 0
+        self.times.clear(row)
+        self.consent_times.clear(row)
+        self.buckets.clear(row)
+        self._stale.discard(row)
+        self.identifiers.release(row)
 
-def _empty_block(width: int) -> _Block:
-    return _Block(
-        values=np.full((BLOCK_ROWS, width), np.nan, np.float32),
-        versions=np.zeros(BLOCK_ROWS, np.int64),
-        update_days=np.full(BLOCK_ROWS, -np.inf, np.float64),
-        granted=np.zeros(BLOCK_ROWS, np.uint32),
-        recorded=np.zeros(BLOCK_ROWS, np.uint32),
-    )
+    def _make_room(self) -> None:
+        rows = self.identifiers.end
+        if rows > len(self.pages) * PAGE_ROWS:
+            for part in (self.pages, self.times, self.consent_times, self.graph, self.buckets):
+                part.grow_to(rows)
 
-
-def _moves(before: Schema, after: Schema) -> list[tuple[int, int, FloatRow | None]]:
-    """Source column, target column and, where the codes of a category changed, the new code of each old one."""
-    moves: list[tuple[int, int, FloatRow | None]] = []
-    for name, target in after.columns.items():
-        source = before.columns.get(name)
-        if source is None:
-            continue
-        old, new = before.attribute_of_column[source], after.attribute_of_column[target]
-        if old.type is not new.type or old.type is AttributeType.SET:
-            continue
-        recode = None
-        if old.values != new.values:
-            codes = after.codes[new.id]
-            recode = np.array([codes.get(value, np.nan) for value in old.values], np.float32)
-        moves.append((source, target, recode))
-    return moves
+    def _blank_page(self) -> RowPage:
+        return RowPage.blank(self.aggregates.blank)
 
 
-def _move_sets(before: FloatRow, old: Schema, after: FloatRow, new: Schema) -> None:
-    """Moves the sets that both schemas declare; members that the new one does not know are forgotten."""
-    for attribute in new.attributes:
-        known = old.by_id.get(attribute.id)
-        if attribute.type is not AttributeType.SET or known is None or known.type is not AttributeType.SET:
-            continue
-        present = ~np.isnan(before[:, old.columns[attribute.id]])
-        targets = np.array([new.columns[name] for name in attribute.column_names()], np.intp)
-        after[np.ix_(present, targets)] = 0
-        for value in set(known.values) & set(attribute.values):
-            source, bit = old.member(known, value)
-            target, new_bit = new.member(attribute, value)
-            members = present.copy()
-            members[present] = (before[present, source].astype(np.int32) & bit) != 0
-            after[members, target] += new_bit
+def apply_change(change: Change, values: FloatRow) -> None:
+    """Applies a change that needs only the cell itself."""
+    column, operation, operand, _ = change
+    before = float(values[column])
+    if operation is Operation.LATEST:
+        values[column] = np.fmax(values[column], np.float32(operand))
+        return
+    if before != before:
+        before = 0.0
+    if operation is Operation.ADD:
+        values[column] = min(max(before + operand, -LARGEST), LARGEST)
+    elif operation is Operation.ADD_MEMBERS:
+        values[column] = int(before) | int(operand)
+    else:
+        values[column] = int(before) & ~int(operand)
 
 
-def _recoded(column: FloatRow, codes: FloatRow) -> FloatRow:
-    present = ~np.isnan(column)
-    recoded = np.full_like(column, np.nan)
-    recoded[present] = codes[column[present].astype(np.intp)]
-    return recoded

@@ -10,6 +10,7 @@ import numpy as np
 
 from server.domain.attribute import AttributeType, FloatRow, IntRow, Schema, Value
 from server.domain.errors import invalid_field
+from server.input.aggregates import Aggregates
 from server.input.deltas import column_value
 from server.input.profiles import ProfileRow
 
@@ -24,6 +25,7 @@ class VariableReader:
         self._context = context
         self._width = customer.width
         self._ages: IntRow = customer.age_columns
+        self._aggregates = Aggregates(customer)
         self._size = customer.width + context.width + 1
         self._slots = {
             attribute.id: (customer.width + context.columns[attribute.id], attribute.type, context.codes[attribute.id])
@@ -56,6 +58,7 @@ class VariableReader:
             width = self._width
             variables[width:] = np.nan
             variables[:width] = profile.values
+            self._aggregates.read(variables, profile.buckets, now_days)
             if len(self._ages):
                 variables[self._ages] = now_days - variables[self._ages].astype(np.float64)
             if len(profile.unreadable):

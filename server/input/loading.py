@@ -1,0 +1,169 @@
+"""Bulk loads: columns of many customers into the profile table, page by page instead of cell by cell."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.domain.attribute import Attribute, AttributeType, FloatRow, IntRow, Schema
+from server.domain.clock import EPOCH_DAYS, MICROSECONDS_PER_DAY
+from server.domain.errors import OpportuneError, invalid_field
+from server.domain.load import ColumnBatch, LoadColumn
+from server.input.deltas import LARGEST, Change, Operation
+from server.input.pages import PAGE_BITS, PAGE_MASK
+from server.input.profiles import ProfileTable
+
+_EARLIEST_US, _LATEST_US = 0, 7_258_118_400_000_000
+
+
+class _Columns(NamedTuple):
+    """Columns of the table and what goes into them: float32 [customers, columns], NaN where there is nothing."""
+
+    places: IntRow
+    values: FloatRow
+
+
+def check_batch(batch: ColumnBatch, schema: Schema) -> None:
+    """Refuses a batch that does not fit a schema.
+
+    Raises:
+        OpportuneError: INVALID_FIELD with the first thing that is wrong.
+    """
+    if len(batch.event_times_us) != len(batch.customer_ids):
+        raise invalid_field("event_times_us", "must have an entry for each customer")
+    if len(set(batch.customer_ids)) < len(batch.customer_ids):
+        raise invalid_field("customer_ids", "has a customer twice")
+    times = batch.event_times_us
+    if len(times) and not (times.min() >= _EARLIEST_US and times.max() < _LATEST_US):
+        raise invalid_field("event_time", "is outside the years 1970 to 2200")
+    names = [column.name for column in batch.columns]
+    if len(set(names)) < len(names):
+        raise invalid_field("columns", "has an attribute twice")
+    for place, column in enumerate(batch.columns):
+        list(_laid_out(column, len(batch.customer_ids), schema, f"columns[{place}]"))
+
+
+def load(table: ProfileTable, batch: ColumnBatch, version: int) -> None:
+    """Sets the attributes of a batch, each cell unless it was set later. Columns that do not fit are left out."""
+    columns = _lay_out(batch, table.schema)
+    rows = np.array([table.ensure(customer_id) for customer_id in batch.customer_ids], np.intp)
+    order = np.argsort(rows, kind="stable")
+    rows = rows[order]
+    bounds = np.flatnonzero(np.diff(rows >> PAGE_BITS, prepend=-1, append=-1))
+    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        _load_page(table, rows[start:end], order[start:end], batch, columns, version)
+
+
+def _load_page(
+    table: ProfileTable, rows: IntRow, sources: IntRow, batch: ColumnBatch, columns: _Columns, version: int
+) -> None:
+    times_us = batch.event_times_us[sources]
+    fits = table.times.stamp_blank(rows, times_us)
+    number, places = int(rows[0]) >> PAGE_BITS, rows & PAGE_MASK
+    page = table.pages.writable(number)
+    values = columns.values[sources]
+    whole = page.values[places[fits]]
+    given = ~np.isnan(values[fits])
+    whole[:, columns.places] = np.where(given, values[fits], whole[:, columns.places])
+    page.values[places[fits]] = whole
+    for place in np.flatnonzero(~fits).tolist():
+        _load_row(table, int(rows[place]), values[place], int(times_us[place]), columns.places, version)
+    page.versions[places] = version
+    page.updates_us[places] = np.maximum(page.updates_us[places], times_us)
+    for row in rows.tolist():
+        if table.graph.customer(row) != row:
+            table.stale(table.graph.customer(row))
+
+
+def _load_row(table: ProfileTable, row: int, values: FloatRow, time_us: int, columns: IntRow, version: int) -> None:
+    """One row whose cells were set at other times."""
+    given = np.flatnonzero(~np.isnan(values))
+    changes = [Change(int(columns[place]), Operation.SET, float(values[place])) for place in given]
+    table.update(row, changes, time_us, version, time_us)
+
+
+def _lay_out(batch: ColumnBatch, schema: Schema) -> _Columns:
+    laid_out: dict[int, FloatRow] = {}
+    for column in batch.columns:
+        try:
+            laid_out |= dict(_laid_out(column, len(batch.customer_ids), schema, column.name))
+        except OpportuneError:
+            # The catalog has changed between check and commit, and nothing is declared any more that this would set.
+            continue
+    if not laid_out:
+        return _Columns(np.empty(0, np.intp), np.empty((len(batch.customer_ids), 0), np.float32))
+    return _Columns(np.array(list(laid_out), np.intp), np.column_stack(list(laid_out.values())))
+
+
+def _laid_out(column: LoadColumn, customers: int, schema: Schema, field: str) -> Iterator[tuple[int, FloatRow]]:
+    """The columns of the table that a column fills, with their values."""
+    place = schema.columns.get(column.name)
+    attribute = schema.attribute_of_column[place] if place is not None and "#" not in column.name else None
+    if attribute is None or place is None or attribute.aggregate is not None:
+        raise invalid_field(field, "is not an attribute of the catalog that a load may set")
+    if attribute.type is AttributeType.SET:
+        yield from _words(column, customers, attribute, schema, field)
+        return
+    if len(column.values) != customers:
+        raise invalid_field(field, "must have a value for each customer, NaN where there is none")
+    yield place, _values(column, attribute, schema, field)
+
+
+def _values(column: LoadColumn, attribute: Attribute, schema: Schema, field: str) -> FloatRow:
+    values = column.values
+    present = values[~np.isnan(values)]
+    if not np.all(np.abs(present) < np.inf):
+        raise invalid_field(field, "must be finite")
+    match attribute.type:
+        case AttributeType.CATEGORY:
+            codes = np.append(_codes(column, attribute, schema, field), np.float32(np.nan))
+            return codes[_places(column, values, field)]
+        case AttributeType.BOOLEAN if not np.isin(present, (0.0, 1.0)).all():
+            raise invalid_field(field, "takes 0 or 1")
+        case AttributeType.TIMESTAMP_AGE:
+            if not np.all((present >= _EARLIEST_US) & (present < _LATEST_US)):
+                raise invalid_field(field, "is outside the years 1970 to 2200")
+            return (values / MICROSECONDS_PER_DAY - EPOCH_DAYS).astype(np.float32)
+        case AttributeType.NUMBER if not np.all(np.abs(present) <= LARGEST):
+            raise invalid_field(field, "does not fit a 32-bit float")
+    return values.astype(np.float32)
+
+
+def _words(
+    column: LoadColumn, customers: int, attribute: Attribute, schema: Schema, field: str
+) -> Iterator[tuple[int, FloatRow]]:
+    """The words of a set: an integer with a bit for each member."""
+    counts = np.maximum(column.lengths, 0)
+    if len(counts) != customers or counts.sum() != len(column.values) or np.isnan(column.values).any():
+        raise invalid_field(f"{field}.lengths", "must have the number of members of each customer, -1 for no set")
+    _codes(column, attribute, schema, field)
+    owners = np.repeat(np.arange(customers), counts)
+    members = _places(column, column.values, field)
+    targets = [schema.member(attribute, text) for text in column.texts]
+    for name in attribute.column_names():
+        word = schema.columns[name]
+        bits = np.array([bit if target == word else 0 for target, bit in targets], np.int32)
+        filled = np.zeros(customers, np.int32)
+        if len(members):
+            np.bitwise_or.at(filled, owners, bits[members])
+        yield word, np.where(column.lengths < 0, np.nan, filled).astype(np.float32)
+
+
+def _codes(column: LoadColumn, attribute: Attribute, schema: Schema, field: str) -> FloatRow:
+    codes = schema.codes[attribute.id]
+    unknown = [place for place, text in enumerate(column.texts) if text not in codes]
+    if unknown:
+        description = f"is none of the {len(attribute.values)} declared values"
+        raise invalid_field(f"{field}.texts[{unknown[0]}]", description)
+    return np.array([codes[text] for text in column.texts], np.float32)
+
+
+def _places(column: LoadColumn, values: NDArray[np.float64], field: str) -> NDArray[np.intp]:
+    """The places in `texts` that values are, one behind the last where there is none."""
+    count = len(column.texts)
+    places = np.where(np.isnan(values), count, values)
+    whole = places.astype(np.intp)
+    if not np.all((whole == places) & (places >= 0) & (np.isnan(values) | (places < count))):
+        raise invalid_field(f"{field}.values", "must be places in `texts`")
+    return whole
