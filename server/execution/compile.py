@@ -8,6 +8,7 @@ import numpy as np
 
 from server.domain.attribute import Attribute, AttributeType, Schema
 from server.domain.catalog import Catalog, Problem
+from server.domain.identity import IdentityPolicy
 from server.domain.model import Manifest
 from server.domain.offer import Offer
 from server.domain.offer_table import OfferTable, infer_schema
@@ -42,7 +43,7 @@ def compile_text(text: str, manifests: Mapping[str, Manifest]) -> Compilation:
     catalog, problems = read_catalog(text)
     compiled, more = compile_catalog(catalog, manifests)
     problems = sorted(set(problems + more), key=_natural)
-    return Compilation(None if problems else compiled, problems)
+    return Compilation(None if problems else replace(compiled, text=text), problems)
 
 
 def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tuple[CompiledCatalog, list[Problem]]:
@@ -51,7 +52,10 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
     channels = list(dict.fromkeys(channel for placement in catalog.placements for channel in placement.channels))
     offer_schema, offers, unclear = infer_schema(catalog.offers, catalog.offer_attributes)
     problems += unclear
-    customer = Schema(tuple(_attributes(catalog.attributes, catalog.offers, "attributes", problems)))
+    attributes = tuple(_attributes(catalog.attributes, catalog.offers, "attributes", problems))
+    aggregates = tuple(_attributes(catalog.aggregates, catalog.offers, "aggregates", problems))
+    problems += _identity_problems(attributes, aggregates, catalog.identity)
+    customer = Schema((*attributes, *aggregates))
     channel = Attribute(CHANNEL, AttributeType.CATEGORY, tuple(channels))
     context = Schema((channel, *_attributes(catalog.context, catalog.offers, "context", problems)))
     _check_columns(customer, problems)
@@ -71,6 +75,8 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
         version=0,
         etag=catalog.etag,
         currency=catalog.currency,
+        text="",
+        identity=catalog.identity,
         customer=customer,
         context=context,
         offers=table,
@@ -108,8 +114,8 @@ def _attributes(
         if attribute.by is None:
             if attribute.keys:
                 problems.append(Problem(f"{path}.keys", "keys need `by`, the attribute of offers that picks one"))
-        elif attribute.type is AttributeType.SET:
-            problems.append(Problem(path, "a set cannot be keyed"))
+        elif attribute.type in (AttributeType.SET, AttributeType.TEXT):
+            problems.append(Problem(path, f"a {attribute.type} cannot be keyed"))
         else:
             texts = (str(offer.attributes[attribute.by]) for offer in offers if attribute.by in offer.attributes)
             attribute = replace(attribute, keys=attribute.keys or tuple(dict.fromkeys(texts)))  # noqa: PLW2901
@@ -125,8 +131,22 @@ def _context_problems(attribute: Attribute) -> Iterable[str]:
         yield "`channel` is given"
     if attribute.by or attribute.purpose:
         yield "neither `by` nor `purpose` applies to a context"
-    if attribute.type is AttributeType.SET:
-        yield "a context attribute cannot be a set"
+    if attribute.type in (AttributeType.SET, AttributeType.TEXT):
+        yield f"a context attribute cannot be a {attribute.type}"
+
+
+def _identity_problems(
+    attributes: Sequence[Attribute], aggregates: Sequence[Attribute], identity: IdentityPolicy
+) -> Iterable[Problem]:
+    types = {attribute.id: attribute.type for attribute in attributes}
+    for place, aggregate in enumerate(aggregates):
+        if aggregate.id in types:
+            yield Problem(f"aggregates[{place}].id", f"{aggregate.id} is already taken")
+    for place, rule in enumerate(identity.rules):
+        for number, part in enumerate(rule.parts):
+            if types.get(part.attribute) is not AttributeType.TEXT:
+                path = f"identity.match[{place}].parts[{number}].attribute"
+                yield Problem(path, f"{part.attribute} is not a text attribute")
 
 
 def _check_columns(customer: Schema, problems: list[Problem]) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from server.domain.attribute import BoolRow, IntRow, Schema
 from server.domain.decision import Shown
+from server.domain.identity import IdentityPolicy
 from server.domain.model import OutputKind
 from server.domain.offer import Creative
 from server.domain.offer_table import OfferTable
@@ -99,6 +100,8 @@ class CompiledCatalog:
     version: int
     etag: str
     currency: str
+    text: str
+    identity: IdentityPolicy
     customer: Schema
     context: Schema
     offers: OfferTable

@@ -8,22 +8,32 @@ import hashlib
 import json
 import re
 from collections.abc import Hashable, Iterator
-from datetime import UTC, date, datetime, time
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ValidationError
 
-from server.domain.attribute import Attribute, AttributeType
 from server.domain.catalog import Catalog, Problem
-from server.domain.identifier import ID_PATTERN
-from server.domain.offer import Creative, Offer, OfferValue
-from server.domain.placement import Placement
+from server.intelligence.catalog_entries import (
+    AggregateEntry,
+    AttributeEntry,
+    Entry,
+    Header,
+    OfferAttributeEntry,
+    OfferEntry,
+    PlacementEntry,
+    ValueEntry,
+    aggregate_of,
+    attribute_of,
+    identity_of,
+    offer_of,
+    placement_of,
+)
 
 MAX_OFFERS = 100_000
 _LATER = "is not supported by this version; a catalog that relies on it is refused rather than half obeyed"
 _LATER_KEYS = frozenset(
-    {"aggregates", "products", "rules", "budgets", "experiments", "caps", "exclusion_group", "max_per_group"}
+    {"products", "rules", "budgets", "experiments", "caps", "exclusion_group", "max_per_group"}
 )
 
 
@@ -34,113 +44,28 @@ def read_catalog(text: str) -> tuple[Catalog, list[Problem]]:
     """
     problems: list[Problem] = []
     reader = _Reader(_load(text, problems), problems)
-    attributes = tuple(_attribute(entry) for entry in reader.section("attributes", _AttributeEntry))
-    context = tuple(_attribute(entry) for entry in reader.section("context", _AttributeEntry))
-    of_offers = tuple(_attribute(entry) for entry in reader.section("offer_attributes", _OfferAttributeEntry))
-    offers = tuple(_offer(entry) for entry in reader.section("offers", _OfferEntry))
-    placements = tuple(_placement(entry) for entry in reader.section("placements", _PlacementEntry))
-    currency = reader.header()
-    etag = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return Catalog(currency, attributes, context, offers, placements, etag, of_offers), problems
+    attributes = tuple(attribute_of(entry) for entry in reader.section("attributes", AttributeEntry))
+    aggregates = tuple(aggregate_of(entry) for entry in reader.section("aggregates", AggregateEntry))
+    context = tuple(attribute_of(entry) for entry in reader.section("context", AttributeEntry))
+    of_offers = tuple(attribute_of(entry) for entry in reader.section("offer_attributes", OfferAttributeEntry))
+    offers = tuple(offer_of(entry) for entry in reader.section("offers", OfferEntry))
+    placements = tuple(placement_of(entry) for entry in reader.section("placements", PlacementEntry))
+    header = reader.header()
+    return Catalog(
+        currency=header.currency,
+        attributes=attributes,
+        context=context,
+        offers=offers,
+        placements=placements,
+        etag=hashlib.sha256(text.encode()).hexdigest()[:32],
+        offer_attributes=of_offers,
+        aggregates=aggregates,
+        identity=identity_of(header.identity),
+    ), problems
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def _to_time(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError("is not a date or time such as 2017-08-01 or 2017-08-01T09:00:00Z") from None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time())
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-
-
-def _to_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _to_milliseconds(value: object) -> object:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("is not a duration such as 150ms or 0.5s")
-    return float(match[1]) * (1_000 if match[2] == "s" else 1)
-
-
-_Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
-_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-_Text = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-_Time = Annotated[datetime | None, BeforeValidator(_to_time)]
-_Number = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
-_Amount = Annotated[float, Field(allow_inf_nan=False, ge=0)]
-
-
-class _AttributeEntry(_Entry):
-    id: _Name
-    type: Literal["number", "boolean", "category", "set", "timestamp_age"]
-    values: list[_Text] = Field(default=[], max_length=10_000)
-    by: _Name | None = None
-    keys: list[_Id] = []
-    purpose: _Id | None = None
-
-
-class _OfferAttributeEntry(_Entry):
-    id: _Name
-    type: Literal["number", "boolean", "category", "set"]
-    values: list[_Text] = Field(default=[], max_length=10_000)
-
-
-class _ValueEntry(_Entry):
-    revenue: _Amount
-    margin: Annotated[float, Field(ge=0, le=1)]
-    cost: _Amount = 0.0
-
-
-class _ScheduleEntry(_Entry):
-    start: _Time = None
-    end: _Time = None
-
-
-class _CreativeEntry(_Entry):
-    id: _Id
-    channel: _Id
-    locale: Annotated[str, StringConstraints(max_length=35)] = ""
-    content: dict[_Name, Annotated[str, StringConstraints(max_length=16_384)]] = {}
-
-
-class _OfferEntry(_Entry):
-    id: _Id
-    tactic: _Text
-    value: _ValueEntry
-    attributes: dict[_Name, bool | _Number | _Text | list[_Text]] = {}
-    eligible: Annotated[str, StringConstraints(max_length=65_536)] = ""
-    schedule: _ScheduleEntry = _ScheduleEntry()
-    channels: list[_Id] = []
-    creatives: list[_CreativeEntry] = []
-
-
-class _PlacementEntry(_Entry):
-    id: _Id
-    channel: Annotated[tuple[_Id, ...], BeforeValidator(_to_tuple), Field(min_length=1)]
-    slots: Annotated[int, Field(ge=1, le=100)]
-    model: Annotated[str, StringConstraints(pattern=rf"^({ID_PATTERN}/{ID_PATTERN})?$")] = ""
-    objective: Literal["expected_value"] = "expected_value"
-    fallback_offers: list[_Id] = []
-    deadline: Annotated[float, BeforeValidator(_to_milliseconds), Field(gt=0)] | None = None
-    enabled: bool = True
-
-
-class _Header(_Entry):
-    currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
-    description: str = ""
-    assumptions: dict[str, Any] = {}
-
-
-_Any = TypeVar("_Any", bound=_Entry)
-_SECTIONS = ("attributes", "context", "offer_attributes", "offers", "placements")
+_Any = TypeVar("_Any", bound=Entry)
+_SECTIONS = ("attributes", "aggregates", "context", "offer_attributes", "offers", "placements")
 
 
 class _Reader:
@@ -168,8 +93,8 @@ class _Reader:
                 entry = entry_type.model_validate(raw)
             except ValidationError as error:
                 self._problems += [Problem(_path(path, e["loc"]), _words(e)) for e in error.errors()]
-                if entry_type is _OfferEntry:
-                    yield entry_type.model_construct(id=path, tactic="", value=_ValueEntry(revenue=0, margin=0))
+                if entry_type is OfferEntry:
+                    yield entry_type.model_construct(id=path, tactic="", value=ValueEntry(revenue=0, margin=0))
                 continue
             identifier = getattr(entry, "id")  # noqa: B009 - every entry of a section has an id; mypy sees only the base
             if identifier in seen:
@@ -177,15 +102,15 @@ class _Reader:
             seen.add(identifier)
             yield entry
 
-    def header(self) -> str:
-        """The currency; checks everything that is not in a section."""
+    def header(self) -> Header:
+        """Everything that is not in a section."""
         rest = {key: value for key, value in self._document.items() if key not in _SECTIONS}
         try:
-            return _Header.model_validate(rest).currency
+            return Header.model_validate(rest)
         except ValidationError as error:
             if self._readable:
                 self._problems += [Problem(_path("", e["loc"]), _words(e)) for e in error.errors()]
-            return ""
+            return Header.model_construct(currency="")
 
 
 def _load(text: str, problems: list[Problem]) -> object:
@@ -245,36 +170,3 @@ def _words(error: Any) -> str:
     return str(error["msg"]).removeprefix("Value error, ")
 
 
-def _attribute(entry: _AttributeEntry | _OfferAttributeEntry) -> Attribute:
-    if isinstance(entry, _OfferAttributeEntry):
-        return Attribute(entry.id, AttributeType(entry.type), tuple(entry.values))
-    return Attribute(
-        entry.id, AttributeType(entry.type), tuple(entry.values), entry.by, tuple(entry.keys), entry.purpose
-    )
-
-
-def _offer(entry: _OfferEntry) -> Offer:
-    attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.attributes.items()}
-    return Offer(
-        id=entry.id,
-        tactic=entry.tactic,
-        value=OfferValue(entry.value.revenue, entry.value.margin, entry.value.cost),
-        attributes=attributes,
-        eligible=entry.eligible,
-        start=entry.schedule.start,
-        end=entry.schedule.end,
-        channels=tuple(entry.channels),
-        creatives=tuple(Creative(c.id, c.channel, c.locale, c.content) for c in entry.creatives),
-    )
-
-
-def _placement(entry: _PlacementEntry) -> Placement:
-    return Placement(
-        id=entry.id,
-        channels=entry.channel,
-        slots=entry.slots,
-        model=entry.model,
-        fallback_offers=tuple(entry.fallback_offers),
-        deadline_ms=entry.deadline,
-        enabled=entry.enabled,
-    )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from server.domain.attribute import Attribute, Schema
+from server.domain.attribute import Attribute, AttributeType, Schema
 from server.domain.condition import ConditionError, Name
 
 
@@ -23,7 +23,7 @@ class Vocabulary:
         """The attribute that a name stands for.
 
         Raises:
-            ConditionError: there is no such root or attribute; the error suggests the nearest one.
+            ConditionError: there is no such root or attribute, and the error suggests the nearest one; or it is a text.
         """
         schema = self.roots.get(name.root)
         if schema is None:
@@ -33,6 +33,8 @@ class Vocabulary:
         if attribute is None:
             known = _suggestion(name.attribute, schema.by_id, f"{name.root}.")
             raise ConditionError(name.position, f"unknown attribute {name.root}.{name.attribute}{known}")
+        if attribute.type is AttributeType.TEXT:
+            raise ConditionError(name.position, f"{name.root}.{name.attribute} is identifying text: it is not for rules")
         return attribute
 
     def variable(self, root: str, column: str) -> int | None:
