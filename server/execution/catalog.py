@@ -5,15 +5,19 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from server.domain.catalog import Problem
+from server.domain.clock import microseconds_of
 from server.domain.errors import ErrorReason, OpportuneError, Violation, invalid_field
 from server.domain.identifier import require_identifier
+from server.domain.journal import CatalogPublished
 from server.domain.offer import Offer
 from server.execution.answered import AnsweredRequests
 from server.execution.compile import Compilation
 from server.execution.compiled import CompiledCatalog
-from server.execution.state import State
+from server.execution.state import Clock, State
+from server.execution.writer import Writer
 from server.intelligence.conditions.lexer import MAX_BYTES
 
 DEFAULT_PAGE = 100
@@ -24,7 +28,7 @@ Compile = Callable[[str], Awaitable[Compilation]]
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogPublished:
+class Publication:
     """What was published, or with validate_only what would be."""
 
     version: int
@@ -37,19 +41,22 @@ class CatalogPublished:
 class PublishCatalog:
     """Replaces the catalog by another one, whole or not at all."""
 
-    def __init__(self, state: State, compile_text: Compile) -> None:
+    def __init__(self, state: State, writer: Writer, clock: Clock, compile_text: Compile) -> None:
         self._state = state
+        self._writer = writer
+        self._clock = clock
         self._compile = compile_text
-        self._answered: AnsweredRequests[CatalogPublished] = AnsweredRequests()
+        self._answered: AnsweredRequests[Publication] = AnsweredRequests()
         self._one_at_a_time = asyncio.Lock()
 
     async def __call__(
         self, text: str, *, validate_only: bool = False, etag: str = "", request_id: str = ""
-    ) -> CatalogPublished:
-        """Compiles a catalog's text and serves it from the next request on.
+    ) -> Publication:
+        """Compiles a catalog's text and serves it from the next request on; it is durable then.
 
         Raises:
-            OpportuneError: INVALID_CATALOG with every problem, ETAG_MISMATCH, REQUEST_ID_REUSED.
+            OpportuneError: INVALID_CATALOG with every problem, ETAG_MISMATCH, REQUEST_ID_REUSED, JOURNAL_FULL,
+                JOURNAL_FAILED.
         """
         if request_id:
             require_identifier("request_id", request_id)
@@ -57,7 +64,7 @@ class PublishCatalog:
         async with self._one_at_a_time:
             return await self._publish(text, validate_only, etag, request_id)
 
-    async def _publish(self, text: str, validate_only: bool, etag: str, request_id: str) -> CatalogPublished:
+    async def _publish(self, text: str, validate_only: bool, etag: str, request_id: str) -> Publication:
         body = (text, etag)
         known = None if validate_only else self._answered.find(request_id, body)
         if known is not None:
@@ -67,12 +74,12 @@ class PublishCatalog:
         version = self._state.catalog_version + 1
         if catalog is None or problems:
             if validate_only:
-                return CatalogPublished(version, "", 0, 0, tuple(problems))
+                return Publication(version, "", 0, 0, tuple(problems))
             raise refusal(problems)
-        published = CatalogPublished(version, catalog.etag, len(catalog.offers), len(catalog.placements))
+        published = Publication(version, catalog.etag, len(catalog.offers), len(catalog.placements))
         if validate_only:
             return replace(published, problems=tuple(self._model_problems(catalog)))
-        self._state.publish(replace(catalog, version=version))
+        await publish(self._state, self._writer, replace(catalog, version=version), self._clock())
         self._answered.remember(request_id, body, published)
         return published
 
@@ -88,6 +95,19 @@ class PublishCatalog:
         if etag and etag != current:
             message = "the catalog has changed since the one that this etag names"
             raise OpportuneError(ErrorReason.ETAG_MISMATCH, message, {"etag": current})
+
+
+async def publish(state: State, writer: Writer, catalog: CompiledCatalog, now: datetime) -> None:
+    """Writes a compiled catalog to the journal and serves it.
+
+    Raises:
+        OpportuneError: INVALID_CATALOG if a model cannot take its offers, JOURNAL_FULL, JOURNAL_FAILED.
+    """
+    state.scorers_for(catalog)
+    entry = CatalogPublished(
+        microseconds_of(now), catalog.version, catalog.etag, catalog.text, catalog.customer, catalog.identity
+    )
+    await writer.write(entry, catalog)
 
 
 def refusal(problems: list[Problem]) -> OpportuneError:

@@ -1,133 +1,68 @@
-"""ApplyProfileDeltas and GetProfile."""
+"""GetProfile: what is known about a customer."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from server.domain.attribute import EPOCH, Attribute, AttributeType, FloatRow, Schema, Value
-from server.domain.errors import ErrorReason, OpportuneError, invalid_field
+from server.domain.attribute import EPOCH, Attribute, AttributeType, FloatRow, Schema, Value, days_since_epoch
+from server.domain.clock import time_of
+from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.identifier import require_identifier
-from server.domain.profile import (
-    AttributeUpdates,
-    ConsentUpdate,
-    Event,
-    Profile,
-    ProfileDelta,
-    RejectedDelta,
-)
-from server.execution.state import State
-from server.input.deltas import compile_updates, days_of
-
-MAX_DELTAS = 1_000
-MAX_UPDATES = 4_096
-MAX_TEXT_BYTES = 128
-
-
-@dataclass(frozen=True, slots=True)
-class DeltasApplied:
-    """What became of one request: the source's watermark, the version to read it at, and what was refused."""
-
-    acknowledged_sequence: int
-    profile_version: int
-    rejected: tuple[RejectedDelta, ...]
-
-
-class ApplyProfileDeltas:
-    """Applies the deltas of producers in their order, each request of a source once."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._watermarks: dict[str, int] = {}
-
-    def __call__(self, source: str, sequence: int, deltas: Sequence[ProfileDelta | OpportuneError]) -> DeltasApplied:
-        """Applies the deltas of one request; one that could not even be read stands as its error.
-
-        Raises:
-            OpportuneError: INVALID_FIELD for the request itself, NO_CATALOG before the first catalog.
-        """
-        require_identifier("source", source)
-        if sequence < 0:
-            raise invalid_field("sequence", "must not be negative")
-        if len(deltas) > MAX_DELTAS:
-            raise invalid_field("deltas", f"has more than {MAX_DELTAS:,} entries")
-        schema = self._state.catalog.customer
-        watermark = self._watermarks.get(source, 0)
-        rejected: tuple[RejectedDelta, ...] = ()
-        if deltas and (sequence == 0 or sequence > watermark):
-            rejected = tuple(self._apply(deltas, schema))
-            if sequence:
-                watermark = self._watermarks[source] = sequence
-        return DeltasApplied(watermark, self._state.profile_version, rejected)
-
-    def _apply(self, deltas: Sequence[ProfileDelta | OpportuneError], schema: Schema) -> Iterator[RejectedDelta]:
-        for index, delta in enumerate(deltas):
-            try:
-                if isinstance(delta, OpportuneError):
-                    raise delta
-                self._apply_one(delta, schema)
-            except OpportuneError as error:
-                yield RejectedDelta(index, error)
-
-    def _apply_one(self, delta: ProfileDelta, schema: Schema) -> None:
-        """Everything that can be refused is refused before anything is changed."""
-        require_identifier("customer_id", delta.customer_id)
-        time_days = days_of(delta.event_time, "event_time")
-        state, version = self._state, self._state.profile_version + 1
-        match delta.change:
-            case AttributeUpdates() as updates:
-                if sum(map(len, (updates.set, updates.increment, updates.append, updates.remove))) > MAX_UPDATES:
-                    raise invalid_field("attributes", f"changes more than {MAX_UPDATES:,} attributes")
-                changes = compile_updates(updates, schema)
-                state.profiles.update(delta.customer_id, changes, version, time_days)
-            case ConsentUpdate(purpose=purpose, granted=granted):
-                _check_consent(delta.change, schema)
-                state.profiles.record_consent(delta.customer_id, purpose, granted, version, time_days)
-            case Event():
-                raise invalid_field("event.type", "no aggregate of the catalog takes events of this type")
-        state.profile_version = version
+from server.domain.profile import Profile
+from server.execution.state import Clock, State
+from server.input.profiles import ProfileTable
 
 
 class GetProfile:
     """Returns what is known about a customer."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, clock: Clock) -> None:
         self._state = state
+        self._clock = clock
 
     def __call__(self, customer_id: str) -> Profile:
-        """The profile of a customer.
+        """The profile of a customer; aggregates are worth what they are worth now.
 
         Raises:
             OpportuneError: PROFILE_NOT_FOUND if nothing is known, INVALID_FIELD for what cannot be an id.
         """
         require_identifier("customer_id", customer_id)
         profiles = self._state.profiles
-        row = profiles.read(customer_id)
-        if row is None:
-            raise OpportuneError(ErrorReason.PROFILE_NOT_FOUND, "nothing is known about this customer")
-        return Profile(
-            customer_id=customer_id,
-            attributes=dict(_attributes(row.values, profiles.schema)),
-            consents=profiles.consents(customer_id),
-            version=row.version,
-            update_time=EPOCH + timedelta(seconds=round(profiles.update_days(customer_id) * 86_400)),
-        )
+        row = profiles.find(customer_id)
+        if row < 0:
+            raise profile_not_found()
+        customer = profiles.graph.customer(row)
+        return profile_of(profiles, customer_id, customer, profiles.members(row), self._clock())
 
 
-def _check_consent(consent: ConsentUpdate, schema: Schema) -> None:
-    if consent.purpose not in schema.purposes:
-        raise invalid_field("consent.purpose", "is not the purpose of any attribute of the catalog")
-    for name, text in (("source", consent.source), ("version", consent.version)):
-        if len(text.encode()) > MAX_TEXT_BYTES:
-            raise invalid_field(f"consent.{name}", f"is longer than {MAX_TEXT_BYTES} bytes")
+def profile_not_found() -> OpportuneError:
+    """The error for a customer of whom nothing is known."""
+    return OpportuneError(ErrorReason.PROFILE_NOT_FOUND, "nothing is known about this customer")
 
 
-def _attributes(row: FloatRow, schema: Schema) -> Iterator[tuple[str, Value]]:
+def profile_of(profiles: ProfileTable, customer_id: str, row: int, members: list[int], now: datetime) -> Profile:
+    """What a row holds, for somebody to read."""
+    read = profiles.read_row(row)
+    values = read.values.copy()
+    profiles.aggregates.read(values, read.buckets, days_since_epoch(now))
+    return Profile(
+        customer_id=customer_id,
+        attributes=dict(attributes_of(values, profiles.schema)),
+        consents=profiles.consents(row),
+        version=read.version,
+        update_time=time_of(max(profiles.update_us(row), 0)),
+        identifiers=tuple(profiles.name(member) for member in members),
+    )
+
+
+def attributes_of(row: FloatRow, schema: Schema) -> Iterator[tuple[str, Value]]:
     """The attributes that are present, cells of keyed attributes as `attribute.key`."""
     for name, column in schema.columns.items():
         attribute = schema.attribute_of_column[column]
+        if name.endswith("#time"):
+            continue
         if attribute.type is AttributeType.SET:
             if name == attribute.id and not math.isnan(row[column]):
                 yield name, _members(row, attribute, schema)

@@ -1,13 +1,15 @@
-"""The state that the use cases share: the current catalog, the models, the profiles. One event loop owns it."""
+"""The state that the use cases share: the facts, the models, and the catalog as it is served. One event loop owns it."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from server.domain.attribute import Schema
 from server.domain.errors import ErrorReason, OpportuneError
+from server.domain.journal import Record
 from server.domain.model import Model, ModelFailure
+from server.domain.profile import RejectedDelta
 from server.execution.compiled import CompiledCatalog
 from server.execution.decide import Snapshot
+from server.execution.facts import CompiledDeltas, Facts
 from server.execution.scoring import Scorer
 from server.input.profiles import ProfileTable
 
@@ -21,14 +23,23 @@ def utc_now() -> datetime:
 
 
 class State:
-    """Everything in memory. `profile_version` counts the deltas that were applied."""
+    """Everything in memory."""
 
     def __init__(self, models: Mapping[str, Model]) -> None:
         self.models = models
-        self.profiles = ProfileTable(Schema())
-        self.profile_version = 0
+        self.facts = Facts()
         self._catalog: CompiledCatalog | None = None
         self._scorers: dict[str, Scorer] = {}
+
+    @property
+    def profiles(self) -> ProfileTable:
+        """What is known about the customers."""
+        return self.facts.profiles
+
+    @property
+    def profile_version(self) -> int:
+        """The offset of the last entry that was applied."""
+        return self.facts.offset
 
     @property
     def catalog(self) -> CompiledCatalog:
@@ -51,15 +62,28 @@ class State:
         """The etag of the catalog that is served, empty before the first one."""
         return "" if self._catalog is None else self._catalog.etag
 
-    def publish(self, catalog: CompiledCatalog) -> None:
-        """Serves a catalog from the next request on.
+    def apply(self, record: Record, compiled: object = None) -> list[RejectedDelta]:
+        """Applies the next entry of the journal, with what is already compiled of it; see `Facts.apply`.
+
+        A catalog's rows and its compiled form change places together, between two requests.
+        """
+        if isinstance(compiled, CompiledCatalog):
+            refused = self.facts.apply(record)
+            self.serve(compiled)
+            return refused
+        deltas = compiled if isinstance(compiled, CompiledDeltas) else None
+        if deltas is not None and deltas.schema is not self.facts.profiles.schema:
+            deltas = None
+        return self.facts.apply(record, None if deltas is None else deltas.deltas)
+
+    def serve(self, catalog: CompiledCatalog) -> None:
+        """Serves a catalog, whose schema the profiles have, from the next request on.
 
         Raises:
             OpportuneError: INVALID_CATALOG if a model cannot take its offers; the catalog before goes on serving.
         """
-        scorers = self.scorers_for(catalog)
-        self.profiles.relayout(catalog.customer)
-        self._catalog, self._scorers = catalog, scorers
+        self._scorers = self.scorers_for(catalog)
+        self._catalog = catalog
 
     def scorers_for(self, catalog: CompiledCatalog) -> dict[str, Scorer]:
         """A scorer for each model that the catalog's placements name.

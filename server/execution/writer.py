@@ -1,0 +1,150 @@
+"""The writer: the one way by which anything changes. Log first, then apply, then tell.
+
+Entries are committed in groups: a group is whatever arrived while the one before was committed, at most 1,024 entries.
+Nothing waits for company: with an idle journal an entry is committed at once.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from time import perf_counter
+from typing import NamedTuple
+
+from server.domain.errors import ErrorReason, OpportuneError
+from server.domain.journal import Entry, Journal, Record, journal_failed
+from server.domain.profile import RejectedDelta
+from server.domain.vault import SealedText, Vault
+from server.execution.state import State
+
+MAX_GROUP = 1_024
+MAX_GROUP_WEIGHT = 65_536
+"""Deltas and customers in a group at most, so that the memory of a group is bounded."""
+
+TURN_S = 0.001
+"""How long entries are applied before rankings have their turn."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class Written(NamedTuple):
+    """An entry that is durable and visible: its offset, and the deltas that turned out to be refused."""
+
+    offset: int
+    refused: list[RejectedDelta]
+
+
+class _Waiting(NamedTuple):
+    entry: Entry
+    weight: int
+    compiled: object
+    sealed: Sequence[SealedText]
+    future: "asyncio.Future[Written]"
+
+
+class Writer:
+    """Commits entries to the journal in groups, and applies them to the state in their order."""
+
+    def __init__(self, journal: Journal, state: State, vault: Vault | None) -> None:
+        self._journal = journal
+        self._state = state
+        self._vault = vault
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.failure = asyncio.Event()
+        """Set when nothing can be written any more until the server is started again."""
+
+    def start(self) -> None:
+        """Starts committing, on the running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="writer")
+
+    async def close(self) -> None:
+        """Commits what is waiting, and stops."""
+        while self._waiting:
+            await asyncio.wait([self._waiting[-1].future])
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def write(
+        self,
+        entry: Entry,
+        compiled: object = None,
+        sealed: Sequence[SealedText] = (),
+        weight: int = 1,
+    ) -> "asyncio.Future[Written]":
+        """Takes an entry; the future is done when it is durable and visible. Entries keep the order of these calls.
+
+        Args:
+            compiled: What the caller has compiled of it already: deltas, or a catalog.
+            sealed: Encrypted texts of the entry; they are durable before it is.
+            weight: How many deltas or customers it has.
+
+        Raises, in the future:
+            OpportuneError: JOURNAL_FULL or JOURNAL_FAILED, and the entry is not written; nor is any that waited.
+        """
+        future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        if self.failure.is_set():
+            future.set_exception(journal_failed())
+            return future
+        self._waiting.append(_Waiting(entry, weight, compiled, sealed, future))
+        self._wake.set()
+        return future
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while group := self._group():
+                await self._commit(group)
+
+    def _group(self) -> list[_Waiting]:
+        """The entries to commit next. They stay in the queue until they are durable."""
+        group: list[_Waiting] = []
+        weight = 0
+        for waiting in self._waiting:
+            weight += waiting.weight
+            if group and (len(group) == MAX_GROUP or weight > MAX_GROUP_WEIGHT):
+                break
+            group.append(waiting)
+        return group
+
+    async def _commit(self, group: list[_Waiting]) -> None:
+        try:
+            sealed = [text for waiting in group for text in waiting.sealed]
+            if sealed and self._vault is not None:
+                await self._vault.put(sealed)
+            await self._journal.append([waiting.entry for waiting in group])
+        except OpportuneError as error:
+            if error.reason is ErrorReason.JOURNAL_FAILED:
+                self.failure.set()
+            self._refuse_all(error)
+            return
+        except Exception:
+            _LOG.exception("the journal failed in a way that nobody foresaw; nothing more is written")
+            self.failure.set()
+            self._refuse_all(journal_failed())
+            return
+        await self._apply(group)
+
+    async def _apply(self, group: list[_Waiting]) -> None:
+        turn_ends = perf_counter() + TURN_S
+        for waiting in group:
+            self._waiting.popleft()
+            record = Record(self._state.facts.offset + 1, waiting.entry)
+            written = Written(record.offset, self._state.apply(record, waiting.compiled))
+            if not waiting.future.done():
+                waiting.future.set_result(written)
+            if perf_counter() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = perf_counter() + TURN_S
+
+    def _refuse_all(self, error: OpportuneError) -> None:
+        """Refuses everything that waits: what came later may build on what is lost."""
+        while self._waiting:
+            future = self._waiting.popleft().future
+            if not future.done():
+                future.set_exception(error)
+                # Its caller may have gone; then nobody asks.
+                future.exception()
