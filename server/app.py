@@ -8,24 +8,40 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from opportune.v1 import catalog_service_pb2, decision_service_pb2, profile_service_pb2
 
 from server.compiling import compile_elsewhere
-from server.domain.model import Manifest
-from server.execution.catalog import Compile, ListOffers, PublishCatalog, refusal
+from server.domain.model import Manifest, Model
+from server.execution.catalog import Compile, ListOffers, PublishCatalog, publish, refusal
 from server.execution.compile import compile_text
-from server.execution.profiles import ApplyProfileDeltas, GetProfile
+from server.execution.compiled import CompiledCatalog
+from server.execution.deltas import ApplyProfileDeltas
+from server.execution.erase import EraseProfile, finish_erasures
+from server.execution.export import ExportProfile
+from server.execution.facts import Facts
+from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
+from server.execution.load import LoadProfiles
+from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
+from server.execution.recovery import recover
+from server.execution.rejected import ListRejectedDeltas
+from server.execution.rejections import RejectionLimit
+from server.execution.snapshotter import SnapshotPolicy, Snapshotter
+from server.execution.sources import Sources
 from server.execution.state import State, utc_now
+from server.execution.writer import Writer
 from server.inference.model import load_models
 from server.settings import Settings
+from server.stores import Stores, open_stores
 from server.wire import catalog, decisions, profiles
-from server.wire.endpoint import Endpoint, endpoints
+from server.wire.endpoint import Endpoint, StreamEndpoint, endpoints
 from server.wire.grpcio_transport import GrpcioTransport, Transport
 from server.wire.native_transport import NativeTransport
+from server.wire.profiles import ProfileUseCases
 
 GRACE_S = 4.0
 
@@ -35,33 +51,106 @@ _LOG = logging.getLogger("opportune")
 class App:
     """A server that is ready: state, use cases, and a transport that has started."""
 
-    def __init__(self, state: State, transport: Transport, port: int) -> None:
-        self.state = state
+    def __init__(self, service: "_Service", transport: Transport, port: int) -> None:
+        self.state = service.state
         self.port = port
+        self._service = service
         self._transport = transport
+        self._tasks = [
+            asyncio.create_task(self._tell_of_failure(), name="journal-health"),
+            asyncio.create_task(service.snapshotter.run(), name="snapshots"),
+        ]
 
     async def close(self) -> None:
-        """Stops taking calls and lets those in flight finish."""
+        """Stops taking calls, ends streams in band, lets what is in flight finish, and commits it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._service.closing.set()
         await self._transport.stop(GRACE_S)
+        await self._service.writer.close()
+
+    async def _tell_of_failure(self) -> None:
+        """Ranking goes on when the journal cannot be written; only deltas are better sent elsewhere."""
+        await self._service.writer.failure.wait()
+        await self._transport.set_serving(profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"].full_name, False)
+
+
+class _Service:
+    """The state with everything that changes it."""
+
+    def __init__(self, settings: Settings, stores: Stores, models: Mapping[str, Model], facts: Facts) -> None:
+        self.stores = stores
+        self.state = State(models)
+        self.state.facts = facts
+        self.writer = Writer(stores.journal, self.state, stores.vault)
+        self.closing = asyncio.Event()
+        policy = SnapshotPolicy(
+            every_entries=settings.snapshot_entries,
+            every=timedelta(minutes=settings.snapshot_minutes),
+            retention=timedelta(hours=settings.retention_hours),
+        )
+        self.snapshotter = Snapshotter(self.state, stores.journal, stores.snapshots, utc_now, policy)
+        self._settings = settings
+
+    def profiles(self) -> ProfileUseCases:
+        """The use cases of ProfileService."""
+        state, writer, stores = self.state, self.writer, self.stores
+        sources = Sources(state, writer)
+        limit = RejectionLimit(self._settings.rejected_per_minute)
+        return ProfileUseCases(
+            apply=ApplyProfileDeltas(state, writer, sources, utc_now, limit, stores.sealer),
+            load=LoadProfiles(state, sources, utc_now),
+            sources=sources,
+            rejected=ListRejectedDeltas(stores.journal),
+            get=GetProfile(state, utc_now),
+            link=LinkIdentifiers(state, writer, utc_now),
+            unlink=UnlinkIdentifier(state, writer, utc_now),
+            export=ExportProfile(state, stores.journal, stores.vault, utc_now),
+            erase=EraseProfile(
+                state, writer, stores.journal, stores.vault, stores.ledger, self.snapshotter, utc_now
+            ),
+        )
+
+    def endpoints(self, compile_catalog: Compile) -> list[Endpoint | StreamEndpoint]:
+        """Every method of every service."""
+        rank = RankOffers(self.state, utc_now, _decision_ids())
+        servicer = profiles.ProfileServicer(self.profiles(), utc_now, self._settings.max_outstanding, self.closing)
+        publish_catalog = PublishCatalog(self.state, self.writer, utc_now, compile_catalog)
+        catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
+        services = (
+            (decision_service_pb2, "DecisionService", decisions.DecisionServicer(rank), decisions.LIMITS_BYTES),
+            (profile_service_pb2, "ProfileService", servicer, profiles.LIMITS_BYTES),
+            (catalog_service_pb2, "CatalogService", catalogs, catalog.LIMITS_BYTES),
+        )
+        return [
+            endpoint
+            for module, name, servicer, limits in services
+            for endpoint in endpoints(module.DESCRIPTOR.services_by_name[name], servicer, limits)
+        ]
 
 
 async def start(settings: Settings, stack: AsyncExitStack) -> App:
-    """Starts a server; the stack closes it.
+    """Starts a server, which has caught up with its journal before its port opens; the stack closes it.
 
     Raises:
         ModelRefusedError: a model is not what its manifest says.
         OpportuneError: the catalog has problems.
+        JournalDamagedError, NewerEntryError, FolderInUseError: the data folder cannot be used.
         OSError, RuntimeError: a file cannot be read, or the address cannot be bound.
     """
     models = load_models(settings.models) if settings.models else {}
     manifests = {model_id: model.manifest for model_id, model in models.items()}
-    state = State(models)
-    if settings.catalog is not None:
-        _publish_file(state, settings.catalog, manifests)
+    stores = await open_stores(settings, stack)
+    recovered = await recover(stores.journal, stores.snapshots, stores.ledger)
+    service = _Service(settings, stores, models, recovered.facts)
+    service.writer.start()
+    stack.push_async_callback(service.writer.close)
+    await finish_erasures(recovered.erased, stores.journal, stores.vault, stores.ledger, service.snapshotter, utc_now)
+    await _serve_catalogs(service, settings.catalog, manifests)
     _tune_collector()
-    transport = _transport(settings, _endpoints(state, partial(compile_elsewhere, manifests=manifests)))
-    port = await transport.start()
-    app = App(state, transport, port)
+    transport = _transport(settings, service.endpoints(partial(compile_elsewhere, manifests=manifests)))
+    app = App(service, transport, await transport.start())
     stack.push_async_callback(app.close)
     return app
 
@@ -93,35 +182,27 @@ def _tune_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def _publish_file(state: State, path: Path, manifests: Mapping[str, Manifest]) -> None:
-    compiled, problems = compile_text(path.read_text(encoding="utf-8"), manifests)
+async def _serve_catalogs(service: _Service, path: Path | None, manifests: Mapping[str, Manifest]) -> None:
+    """Serves the catalog of the journal, then the one of the file if it is another."""
+    state, known = service.state, service.state.facts.catalog
+    if known is not None:
+        compiled = replace(_compiled(known.text, manifests), version=known.version)
+        if compiled.customer == known.schema:
+            state.serve(compiled)
+        else:
+            # This version lays the same catalog out in another way.
+            await publish(state, service.writer, replace(compiled, version=known.version + 1), utc_now())
+    if path is not None:
+        compiled = _compiled(path.read_text(encoding="utf-8"), manifests)
+        if known is None or compiled.etag != known.etag:
+            await publish(state, service.writer, replace(compiled, version=state.catalog_version + 1), utc_now())
+
+
+def _compiled(text: str, manifests: Mapping[str, Manifest]) -> CompiledCatalog:
+    compiled, problems = compile_text(text, manifests)
     if compiled is None:
         raise refusal(problems)
-    state.publish(replace(compiled, version=1))
-
-
-def _endpoints(state: State, compile_catalog: Compile) -> list[Endpoint]:
-    rank = RankOffers(state, utc_now, _decision_ids())
-    services = (
-        (decision_service_pb2, "DecisionService", decisions.DecisionServicer(rank), decisions.LIMITS_BYTES),
-        (
-            profile_service_pb2,
-            "ProfileService",
-            profiles.ProfileServicer(ApplyProfileDeltas(state), GetProfile(state), utc_now),
-            profiles.LIMITS_BYTES,
-        ),
-        (
-            catalog_service_pb2,
-            "CatalogService",
-            catalog.CatalogServicer(PublishCatalog(state, compile_catalog), ListOffers(state)),
-            catalog.LIMITS_BYTES,
-        ),
-    )
-    return [
-        endpoint
-        for module, name, servicer, limits in services
-        for endpoint in endpoints(module.DESCRIPTOR.services_by_name[name], servicer, limits)
-    ]
+    return compiled
 
 
 def _decision_ids() -> Callable[[], str]:
@@ -130,7 +211,7 @@ def _decision_ids() -> Callable[[], str]:
     return lambda: f"{bits(128):032x}"
 
 
-def _transport(settings: Settings, served: list[Endpoint]) -> Transport:
+def _transport(settings: Settings, served: list[Endpoint | StreamEndpoint]) -> Transport:
     """`auto` is native: nothing that only grpcio can do (TLS, connection age) can be asked for yet."""
     if settings.transport == "grpcio":
         return GrpcioTransport(settings.listen, served)

@@ -1,4 +1,4 @@
-"""The command line: `python -m server serve|apply|health|check|train|evaluate|demo`."""
+"""The command line: `python -m server serve|apply|load|recover|health|check|identity|train|evaluate|demo`."""
 
 import argparse
 import asyncio
@@ -12,10 +12,12 @@ from types import ModuleType
 import uvloop
 
 from server.domain.errors import OpportuneError
+from server.domain.journal import JournalDamagedError, NewerEntryError
 from server.execution.compile import compile_text
 from server.inference.manifest import ModelRefusedError
 from server.inference.model import load_models
-from server.settings import Settings, SettingsError, read_settings
+from server.storage.folder import FolderInUseError
+from server.settings import SECRETS, Settings, SettingsError, read_settings
 
 DATASETS = {"complete-journey": "model_artifacts.complete_journey"}
 
@@ -27,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except (SettingsError, ModelRefusedError, OSError, RuntimeError) as problem:
+    except (
+        SettingsError, ModelRefusedError, JournalDamagedError, NewerEntryError, FolderInUseError, OSError, RuntimeError
+    ) as problem:  # fmt: skip
         print(problem, file=sys.stderr)
     except OpportuneError as error:
         print(error.message, file=sys.stderr)
@@ -52,14 +56,38 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path)
     check.add_argument("--models", type=Path, help="folder of the models that placements name")
     check.set_defaults(command=_check)
+    _add_data_commands(commands)
     _add_dataset_commands(commands)
     return parser
 
 
+def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    load = commands.add_parser("load", help="fill the profiles of a running server from a Parquet file")
+    load.add_argument("file", type=Path, help="one row for each customer: customer_id, and columns named like attributes")
+    load.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the server")
+    load.add_argument("--source", help="the load's name, so that it can be resumed; default: from the file's content")
+    load.set_defaults(command=_load)
+    recover = commands.add_parser("recover", help="check a data folder that no server uses, and report")
+    recover.add_argument("--data", type=Path, required=True, help="the folder")
+    recover.add_argument("--erasures", type=Path, help="file of the erasure ledger, default DATA/erasures")
+    recover.add_argument("--accept-loss", action="store_true", help="go on without acknowledged entries that are missing")
+    recover.add_argument("--json", type=Path, help="also write the report to this file")
+    recover.set_defaults(command=_recover)
+    identity = commands.add_parser("identity", help="measure match rules").add_subparsers(required=True, metavar="WHAT")
+    evaluate = identity.add_parser("evaluate", help="precision and recall of match rules on person records")
+    evaluate.add_argument("file", type=Path, help="Parquet file, a row for each record")
+    evaluate.add_argument("--rules", type=Path, help="YAML file with `match`; default: the shipped rules")
+    evaluate.add_argument("--truth", help="the column that tells who is who; default: cluster or true_id")
+    evaluate.add_argument("--json", type=Path, help="also write the figures to this file")
+    evaluate.set_defaults(command=_evaluate_identity)
+
+
 def _add_serve(serve: argparse.ArgumentParser) -> None:
     for name, field in Settings.model_fields.items():
-        flag = {"action": "store_const", "const": True} if field.annotation is bool else {}
-        serve.add_argument(f"--{name}", help=field.description, **flag)  # type: ignore[arg-type]
+        # A flag would show a key to everybody who lists processes.
+        if name not in SECRETS:
+            flag = {"action": "store_const", "const": True} if field.annotation is bool else {}
+            serve.add_argument(f"--{name.replace('_', '-')}", help=field.description, **flag)  # type: ignore[arg-type]
     serve.add_argument("--config", type=Path, help="TOML file with the same settings; flags and OPPORTUNE_… come first")
     serve.set_defaults(command=_serve)
 
@@ -86,12 +114,9 @@ def _add_dataset_commands(commands: "argparse._SubParsersAction[argparse.Argumen
 def _serve(options: argparse.Namespace) -> int:
     from server.app import serve
 
-    settings = read_settings({name: getattr(options, name) for name in Settings.model_fields}, options.config)
-    if settings.data is not None and not settings.ephemeral:
-        logging.getLogger("opportune").warning(
-            "this version keeps everything in memory: nothing is written to %s, and a restart forgets",
-            settings.data,
-        )
+    settings = read_settings({name: getattr(options, name, None) for name in Settings.model_fields}, options.config)
+    if settings.data is None and not settings.ephemeral:
+        logging.getLogger("opportune").warning("without --data nothing survives a restart (--ephemeral: on purpose)")
     uvloop.run(serve(settings))
     return 0
 
@@ -108,6 +133,26 @@ def _apply(options: argparse.Namespace) -> int:
     verb = "would be" if options.validate_only else "is now"
     counts = f"{response.offer_count} offers, {response.placement_count} placements"
     print(f"{options.file} {verb} catalog version {response.catalog_version}: {counts}")
+    return 0
+
+
+def _load(options: argparse.Namespace) -> int:
+    from server.loading import load_file
+
+    asyncio.run(load_file(options.file, options.address, options.source, print))
+    return 0
+
+
+def _recover(options: argparse.Namespace) -> int:
+    from server.recovering import report_on
+
+    return asyncio.run(report_on(options.data, options.erasures, options.accept_loss, options.json))
+
+
+def _evaluate_identity(options: argparse.Namespace) -> int:
+    from server.identity import main as evaluate
+
+    evaluate(options.file, options.rules, options.truth, json_path=options.json)
     return 0
 
 

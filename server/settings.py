@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
 
 ENVIRONMENT_PREFIX = "OPPORTUNE_"
+SECRETS = frozenset({"vault_key"})
 
 
 class SettingsError(Exception):
@@ -30,8 +31,30 @@ class Settings(BaseModel):
     ] = "auto"
     models: Annotated[Path | None, Field(description="folder of models, as <name>/<version>/manifest.toml")] = None
     catalog: Annotated[Path | None, Field(description="catalog file to start with")] = None
-    data: Annotated[Path | None, Field(description="folder of the journal; not written by this version")] = None
-    ephemeral: Annotated[bool, Field(description="keep everything in memory only")] = False
+    data: Annotated[
+        Path | None, Field(description="folder of journal and snapshots, made if missing; without it nothing survives")
+    ] = None
+    ephemeral: Annotated[bool, Field(description="keep everything in memory only, on purpose")] = False
+    vault_key_file: Annotated[
+        Path | None, Field(description="file with the vault's key: 32 random bytes as hex or base64")
+    ] = None
+    vault_key: Annotated[SecretStr | None, Field(description="the key itself; only from the environment")] = None
+    erasures: Annotated[
+        Path | None, Field(description="file of the erasure ledger, outside of every backup; default DATA/erasures")
+    ] = None
+    max_outstanding: Annotated[
+        int, Field(ge=1, le=10_000, description="messages of a stream without acknowledgement at most")
+    ] = 64
+    rejected_per_minute: Annotated[
+        int, Field(ge=1, description="deltas of a source that may be refused in a minute before it is stopped")
+    ] = 1_000
+    snapshot_entries: Annotated[int, Field(ge=1, description="entries after which a snapshot is taken")] = 200_000
+    snapshot_minutes: Annotated[
+        float, Field(gt=0, description="minutes after which a snapshot is taken if there was any entry")
+    ] = 10.0
+    retention_hours: Annotated[
+        float, Field(ge=0, description="hours for which the journal keeps what snapshots have already")
+    ] = 168.0
 
     @field_validator("listen")
     @classmethod
@@ -40,14 +63,21 @@ class Settings(BaseModel):
             raise ValueError("a port is at most 65535")
         return listen
 
-    @field_validator("models", "data")
+    @field_validator("models")
     @classmethod
     def _is_folder(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_dir():
             raise ValueError(f"there is no folder {path}")
         return path
 
-    @field_validator("catalog")
+    @field_validator("data")
+    @classmethod
+    def _can_be_folder(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_dir() and (path.exists() or not path.parent.is_dir()):
+            raise ValueError(f"{path} is no folder and cannot be made one")
+        return path
+
+    @field_validator("catalog", "vault_key_file")
     @classmethod
     def _is_file(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_file():

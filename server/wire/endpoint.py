@@ -1,4 +1,4 @@
-"""Endpoints: the servicers' methods as functions from bytes to bytes, which either transport can serve.
+"""Endpoints: the servicers' methods as functions of bytes, which either transport can serve.
 
 A method is found by its descriptor, so that a service's proto is the only list of its methods.
 """
@@ -6,7 +6,7 @@ A method is found by its descriptor, so that a service's proto is the only list 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -59,26 +59,69 @@ class Endpoint:
     def _request(self, payload: bytes, time_remaining_s: float | None) -> Message:
         if time_remaining_s is not None and time_remaining_s <= 0:
             raise OpportuneError(ErrorReason.DEADLINE_PASSED, "the call's deadline has passed")
-        if len(payload) > self.limit_bytes:
-            message = f"the request has {len(payload):,} bytes; {self.path} takes {self.limit_bytes:,}"
-            raise OpportuneError(ErrorReason.REQUEST_TOO_LARGE, message, {"limit_bytes": str(self.limit_bytes)})
-        try:
-            return self.request_type.FromString(payload)
-        except DecodeError:
-            message = f"the bytes are not a {self.request_type.DESCRIPTOR.full_name}"
-            raise OpportuneError(ErrorReason.MALFORMED_REQUEST, message) from None
+        return decode(self.path, self.request_type, self.limit_bytes, payload)
+
+
+class Stream(Protocol):
+    """The messages of one streaming call. One task may receive while another sends."""
+
+    async def receive(self) -> Any:
+        """The next request, None behind the last one.
+
+        Raises:
+            OpportuneError: MALFORMED_REQUEST or REQUEST_TOO_LARGE.
+        """
+        ...
+
+    async def send(self, message: Message) -> None:
+        """Sends a response; waits while the caller takes no more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEndpoint:
+    """One streaming method. What its handler raises ends the call; its return ends it with OK."""
+
+    path: str
+    request_type: type[Message]
+    handler: Callable[[Stream], Awaitable[None]]
+    limit_bytes: int
+
+    def request(self, payload: bytes) -> Message:
+        """A request of the stream.
+
+        Raises:
+            OpportuneError: MALFORMED_REQUEST or REQUEST_TOO_LARGE.
+        """
+        return decode(self.path, self.request_type, self.limit_bytes, payload)
+
+
+def decode(path: str, request_type: type[Message], limit_bytes: int, payload: bytes) -> Message:
+    """The request that bytes are.
+
+    Raises:
+        OpportuneError: MALFORMED_REQUEST or REQUEST_TOO_LARGE.
+    """
+    if len(payload) > limit_bytes:
+        message = f"the request has {len(payload):,} bytes; {path} takes {limit_bytes:,}"
+        raise OpportuneError(ErrorReason.REQUEST_TOO_LARGE, message, {"limit_bytes": str(limit_bytes)})
+    try:
+        return request_type.FromString(payload)
+    except DecodeError:
+        message = f"the bytes are not a {request_type.DESCRIPTOR.full_name}"
+        raise OpportuneError(ErrorReason.MALFORMED_REQUEST, message) from None
 
 
 def endpoints(
     service: ServiceDescriptor, servicer: object, limits_bytes: dict[str, int] | None = None
-) -> Iterable[Endpoint]:
+) -> Iterable[Endpoint | StreamEndpoint]:
     """The endpoints of a service, each answered by the servicer's method of the same name."""
     for method in service.methods:
-        handler = getattr(servicer, method.name)
-        yield Endpoint(
-            path=f"/{service.full_name}/{method.name}",
-            request_type=GetMessageClass(method.input_type),
-            handler=handler,
-            is_async=inspect.iscoroutinefunction(handler),
-            limit_bytes=(limits_bytes or {}).get(method.name, DEFAULT_LIMIT_BYTES),
-        )
+        path, handler = f"/{service.full_name}/{method.name}", getattr(servicer, method.name)
+        request_type = GetMessageClass(method.input_type)
+        limit_bytes = (limits_bytes or {}).get(method.name, DEFAULT_LIMIT_BYTES)
+        if method.client_streaming or method.server_streaming:
+            yield StreamEndpoint(path, request_type, handler, limit_bytes)
+        else:
+            is_async = inspect.iscoroutinefunction(handler)
+            yield Endpoint(path, request_type, handler, is_async, limit_bytes)

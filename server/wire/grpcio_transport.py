@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
 import grpc
+from google.protobuf.message import Message
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from server.wire.endpoint import Endpoint
-from server.wire.status import WireStatus
+from server.domain.errors import OpportuneError
+from server.wire.endpoint import Endpoint, StreamEndpoint
+from server.wire.status import WireStatus, internal, wire_status
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     # A port that another server holds is an error, not a share of its calls.
@@ -33,6 +35,10 @@ class Transport(Protocol):
         """
         ...
 
+    async def set_serving(self, service: str, serving: bool) -> None:
+        """Has the health service say whether a service is serving."""
+        ...
+
     async def stop(self, grace_s: float) -> None:
         """NOT_SERVING first; then lets calls in flight finish, for at most the grace, and closes."""
         ...
@@ -41,7 +47,7 @@ class Transport(Protocol):
 class GrpcioTransport:
     """A `grpc.aio` server for the endpoints."""
 
-    def __init__(self, address: str, endpoints: Sequence[Endpoint], services: Sequence[str] = ()) -> None:
+    def __init__(self, address: str, endpoints: Sequence[Endpoint | StreamEndpoint], services: Sequence[str] = ()) -> None:
         """Prepares the server.
 
         Args:
@@ -58,7 +64,7 @@ class GrpcioTransport:
         reflection.enable_server_reflection(names, self._server)
         for service in self._services:
             handlers = {
-                endpoint.path.split("/")[2]: grpc.unary_unary_rpc_method_handler(_behaviour(endpoint))
+                endpoint.path.split("/")[2]: _method_handler(endpoint)
                 for endpoint in endpoints
                 if endpoint.path.split("/")[1] == service
             }
@@ -72,10 +78,49 @@ class GrpcioTransport:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return port
 
+    async def set_serving(self, service: str, serving: bool) -> None:
+        """See `Transport`."""
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
+
     async def stop(self, grace_s: float) -> None:
         """See `Transport`."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+
+
+def _method_handler(endpoint: Endpoint | StreamEndpoint) -> Any:
+    if isinstance(endpoint, StreamEndpoint):
+        # On the wire, a method with one request is one with a stream of them that happens to end.
+        return grpc.stream_stream_rpc_method_handler(_stream_behaviour(endpoint))
+    return grpc.unary_unary_rpc_method_handler(_behaviour(endpoint))
+
+
+class _Stream:
+    """A `grpc.aio` call as a `Stream`."""
+
+    def __init__(self, endpoint: StreamEndpoint, context: Any) -> None:
+        self._endpoint = endpoint
+        self._context = context
+
+    async def receive(self) -> Any:
+        payload = await self._context.read()
+        return None if payload is aio.EOF else self._endpoint.request(payload)
+
+    async def send(self, message: Message) -> None:
+        await self._context.write(message.SerializeToString())
+
+
+def _stream_behaviour(endpoint: StreamEndpoint) -> Callable[[Any, Any], Awaitable[None]]:
+    async def answer(_: Any, context: Any) -> None:
+        try:
+            await endpoint.handler(_Stream(endpoint, context))
+        except OpportuneError as error:
+            await _abort(context, wire_status(error))
+        except Exception:
+            await _abort(context, wire_status(internal(endpoint.path)))
+
+    return answer
 
 
 def _behaviour(endpoint: Endpoint) -> Callable[[bytes, Any], Awaitable[bytes]]:

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
-from server.wire.endpoint import Answer, Endpoint
+from server.wire.endpoint import Answer, Endpoint, StreamEndpoint
 from server.wire.grpcio_transport import GrpcioTransport
 from server.wire.status import PUSHBACK_KEY
 
@@ -33,10 +33,11 @@ _LOG = logging.getLogger(__name__)
 class NativeTransport:
     """Serves unary endpoints natively and everything else behind them."""
 
-    def __init__(self, address: str, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, address: str, endpoints: Sequence[Endpoint | StreamEndpoint]) -> None:
         """Prepares the server; `address` is `host:port`, port 0 for a free one."""
         self._address = address
-        self._endpoints = list(endpoints)
+        self._endpoints = [endpoint for endpoint in endpoints if isinstance(endpoint, Endpoint)]
+        self._streams = [endpoint for endpoint in endpoints if isinstance(endpoint, StreamEndpoint)]
         self._tasks: dict[int, asyncio.Task[None]] = {}
         # Held while the loop has calls to answer; a bare lock, as a semaphore costs microseconds at every turn.
         self._turn = threading.Lock()
@@ -53,7 +54,7 @@ class NativeTransport:
         self._folder = Path(tempfile.mkdtemp(prefix="opportune-"))
         socket = self._folder / "grpcio.sock"
         services = {endpoint.path.split("/")[1] for endpoint in self._endpoints}
-        self._behind = GrpcioTransport(f"unix:{socket}", [], sorted(services))
+        self._behind = GrpcioTransport(f"unix:{socket}", self._streams, sorted(services))
         await self._behind.start()
         self._front.add_methods([(endpoint.path, False) for endpoint in self._endpoints])
         self._front.set_fallback(str(socket))
@@ -62,6 +63,10 @@ class NativeTransport:
         self._receiver = threading.Thread(target=self._receive, name="native-transport", daemon=True)
         self._receiver.start()
         return self._front.bound_port
+
+    async def set_serving(self, service: str, serving: bool) -> None:
+        """See `Transport`."""
+        await self._behind.set_serving(service, serving)
 
     async def stop(self, grace_s: float) -> None:
         """See `Transport`."""

@@ -3,7 +3,7 @@
 from opportune.v1 import catalog_pb2, catalog_service_pb2
 
 from server.domain.offer import Offer
-from server.execution.catalog import CatalogPublished
+from server.execution.catalog import Publication
 from server.wire.convert.value import time_to, value_to
 
 
@@ -25,7 +25,7 @@ def offer_to(offer: Offer) -> catalog_pb2.Offer:
     )
 
 
-def published_to(published: CatalogPublished) -> catalog_service_pb2.ApplyCatalogResponse:
+def published_to(published: Publication) -> catalog_service_pb2.ApplyCatalogResponse:
     """The message of a publication."""
     return catalog_service_pb2.ApplyCatalogResponse(
         catalog_version=published.version,

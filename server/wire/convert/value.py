@@ -51,6 +51,14 @@ def time_from(message: Timestamp, field: str) -> datetime:
     return _UNIX + timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)
 
 
+def microseconds_from(message: Timestamp, field: str) -> int:
+    """The time of a timestamp in the years 1970 to 2200, in microseconds since 1970."""
+    seconds, nanos = message.seconds, message.nanos
+    if not 0 <= seconds < _YEAR_2200_S or not 0 <= nanos < 1_000_000_000:
+        raise invalid_field(field, "is outside the years 1970 to 2200")
+    return seconds * 1_000_000 + nanos // 1_000
+
+
 def time_to(time: datetime) -> Timestamp:
     """The timestamp of a time with time zone."""
     since = time - _UNIX

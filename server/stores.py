@@ -1,0 +1,87 @@
+"""Opens what survives: journal, snapshots, vault and erasure ledger of a data folder, or their twins in memory."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.domain.erasure import ErasureLedger
+from server.domain.journal import Journal
+from server.domain.vault import Sealer, Vault
+from server.execution.snapshot import Capture, FactsHeader
+from server.input.pages import SavedPage
+from server.settings import Settings
+from server.storage.folder import DataFolder
+from server.storage.ledger import FileLedger, MemoryLedger
+from server.storage.memory_journal import MemoryJournal
+from server.storage.sealing import VaultSealer, key_from
+from server.storage.snapshots import SnapshotFolder
+from server.storage.sqlite_journal import SqliteJournal
+from server.storage.vault import MemoryVault, SqliteVault
+
+ENTRIES_IN_MEMORY = 10_000
+"""Entries that a server without a data folder keeps, for exports and lists of refused deltas."""
+
+
+class NoSnapshots:
+    """The snapshots of a server without a data folder: none."""
+
+    def offsets(self) -> list[int]:
+        """No offsets."""
+        return []
+
+    def remove(self, offset: int) -> None:
+        """There is nothing to remove."""
+
+    def read(self, offset: int) -> tuple[FactsHeader, list[SavedPage]]:
+        """There is nothing to read."""
+        raise FileNotFoundError(f"there is no snapshot of entry {offset}")
+
+    async def write(self, capture: Capture) -> None:
+        """There is nowhere to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Everything that survives, opened. Without a vault key there is no vault, and identifying text is refused."""
+
+    journal: Journal
+    snapshots: SnapshotFolder | NoSnapshots
+    ledger: ErasureLedger
+    sealer: Sealer | None
+    vault: Vault | None
+
+    @property
+    def durable(self) -> bool:
+        """Whether anything survives a restart."""
+        return isinstance(self.snapshots, SnapshotFolder)
+
+
+async def open_stores(settings: Settings, stack: AsyncExitStack, accept_loss: bool = False) -> Stores:
+    """Opens the stores that settings name; the stack closes them.
+
+    Raises:
+        FolderInUseError: another server uses the data folder.
+        JournalDamagedError, NewerEntryError: what is there cannot be trusted or read.
+        OSError, RuntimeError: a file cannot be used, or the vault key is not one or not this vault's.
+    """
+    sealer = _sealer(settings)
+    if settings.data is None or settings.ephemeral:
+        vault = None if sealer is None else MemoryVault(sealer)
+        return Stores(MemoryJournal(keep=ENTRIES_IN_MEMORY), NoSnapshots(), MemoryLedger(), sealer, vault)
+    folder = stack.enter_context(DataFolder.open(settings.data))
+    journal = await SqliteJournal.open(folder.path, accept_loss=accept_loss)
+    stack.push_async_callback(journal.close)
+    opened: Vault | None = None
+    if sealer is not None:
+        opened = await SqliteVault.open(folder.vault, sealer)
+        stack.push_async_callback(opened.close)
+    ledger = FileLedger.open(settings.erasures or folder.erasures)
+    return Stores(journal, SnapshotFolder(folder.snapshots), ledger, sealer, opened)
+
+
+def _sealer(settings: Settings) -> VaultSealer | None:
+    if settings.vault_key is not None:
+        return VaultSealer(key_from(settings.vault_key.get_secret_value()))
+    if settings.vault_key_file is not None:
+        return VaultSealer(key_from(Path(settings.vault_key_file).read_text(encoding="ascii")))
+    return None
