@@ -1,19 +1,26 @@
 """The use cases around one state, without transport, with a manual clock and counted ids."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from server.domain.attribute import Value
+from server.domain.clock import microseconds_of
 from server.domain.decision import Context, Decision, RankQuery
+from server.domain.errors import OpportuneError
 from server.domain.model import Model
 from server.domain.profile import AttributeUpdates, ConsentUpdate, Event, ProfileDelta
-from server.execution.profiles import ApplyProfileDeltas, DeltasApplied, GetProfile
+from server.execution.catalog import publish
+from server.execution.deltas import ApplyProfileDeltas, DeltasApplied
+from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
+from server.execution.rejections import RejectionLimit
+from server.execution.sources import Sources
 from server.execution.state import State
 from tests.support.catalogs import Document, compiled_catalog
 from tests.support.clock import ManualClock
+from tests.support.direct_writer import DirectWriter, at_once
 
 SOURCE = "crm"
 
@@ -26,8 +33,11 @@ class Service:
         self.state = State({model.manifest.id: model for model in models})
         numbers = count(1)
         self.ranker = RankOffers(self.state, self.clock, lambda: f"decision-{next(numbers)}")
-        self.apply_deltas = ApplyProfileDeltas(self.state)
-        self.get_profile = GetProfile(self.state)
+        self.writer = DirectWriter(self.state)
+        self.sources = Sources(self.state, self.writer)
+        limit = RejectionLimit(1_000)
+        self.apply = ApplyProfileDeltas(self.state, self.writer, self.sources, self.clock, limit)
+        self.get_profile = GetProfile(self.state, self.clock)
         if document is not None:
             self.publish(document)
 
@@ -35,7 +45,8 @@ class Service:
         """Serves another catalog."""
         manifests = {model_id: model.manifest for model_id, model in self.state.models.items()}
         compiled = compiled_catalog(document, manifests)
-        self.state.publish(replace(compiled, version=self.state.catalog_version + 1))
+        compiled = replace(compiled, version=self.state.catalog_version + 1)
+        at_once(publish(self.state, self.writer, compiled, self.clock.now))
 
     def rank(self, customer_id: str = "customer:1", placement_id: str = "home", **more: Any) -> Decision:
         """The decision for a query; `channel`, `locale`, `time` and `context` make its context."""
@@ -59,7 +70,13 @@ class Service:
 
     def change(self, customer_id: str, change: AttributeUpdates | ConsentUpdate | Event) -> DeltasApplied:
         """Applies one delta at the clock's time."""
-        return self.apply_deltas(SOURCE, 0, [ProfileDelta(customer_id, self.clock.now, change)])
+        return self.apply_deltas(SOURCE, 0, [ProfileDelta(customer_id, microseconds_of(self.clock.now), change)])
+
+    def apply_deltas(
+        self, source: str, sequence: int, deltas: Sequence[ProfileDelta | OpportuneError]
+    ) -> DeltasApplied:
+        """Applies the deltas of one request."""
+        return at_once(self.apply(source, sequence, deltas))
 
     def attributes(self, customer_id: str = "customer:1") -> Mapping[str, Value]:
         """What is known about a customer."""
