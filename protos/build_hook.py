@@ -1,6 +1,7 @@
-"""Compiles `opportune/v1/*.proto` into the package `opportune.v1` while the wheel is built.
+"""Makes the package `opportune` while the wheel is built: compiles `opportune/v1/*.proto`, copies `opportune/client`.
 
-Nothing generated is committed: an editable install gets the package in its site-packages, a wheel carries it.
+Nothing generated is committed: an editable install gets the package in its site-packages, a wheel carries it. The
+client is copied there too, so that one package has both; after a change of it, `make install` copies it anew.
 """
 
 import shutil
@@ -13,14 +14,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class ProtoBuildHook(BuildHookInterface[Any]):
-    """Adds the generated package to the wheel."""
+    """Adds the package to the wheel."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compiles into a temporary folder and tells the builder to include it."""
+        """Builds the package in a temporary folder and tells the builder to include it."""
         self._output = Path(tempfile.mkdtemp(prefix="opportune-protos-"))
         compile_protos(Path(self.root, "protos"), self._output)
+        copy_client(Path(self.root, "protos"), self._output)
         include = "force_include_editable" if version == "editable" else "force_include"
         build_data[include][str(self._output / "opportune")] = "opportune"
 
@@ -49,3 +51,9 @@ def compile_protos(protos: Path, output: Path) -> None:
     for folder in (output / "opportune", output / "opportune" / "v1"):
         (folder / "__init__.py").touch()
         (folder / "py.typed").touch()
+
+
+def copy_client(protos: Path, output: Path) -> None:
+    """Copies the package that is written by hand to its place beside the generated one."""
+    client = Path("opportune", "client")
+    shutil.copytree(protos / client, output / client, ignore=shutil.ignore_patterns("__pycache__"))
