@@ -73,7 +73,9 @@ class App:
     async def _tell_of_failure(self) -> None:
         """Ranking goes on when the journal cannot be written; only deltas are better sent elsewhere."""
         await self._service.writer.failure.wait()
-        await self._transport.set_serving(profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"].full_name, False)
+        await self._transport.set_serving(
+            profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"].full_name, False
+        )
 
 
 class _Service:
@@ -99,7 +101,7 @@ class _Service:
         sources = Sources(state, writer)
         limit = RejectionLimit(self._settings.rejected_per_minute)
         return ProfileUseCases(
-            apply=ApplyProfileDeltas(state, writer, sources, utc_now, limit, stores.sealer),
+            apply=ApplyProfileDeltas(state, writer, sources, clock=utc_now, limit=limit, sealer=stores.sealer),
             load=LoadProfiles(state, sources, utc_now),
             sources=sources,
             rejected=ListRejectedDeltas(stores.journal),
@@ -107,9 +109,7 @@ class _Service:
             link=LinkIdentifiers(state, writer, utc_now),
             unlink=UnlinkIdentifier(state, writer, utc_now),
             export=ExportProfile(state, stores.journal, stores.vault, utc_now),
-            erase=EraseProfile(
-                state, writer, stores.journal, stores.vault, stores.ledger, self.snapshotter, utc_now
-            ),
+            erase=EraseProfile(state, writer, stores.journal, stores.vault, stores.ledger, self.snapshotter, utc_now),
         )
 
     def endpoints(self, compile_catalog: Compile) -> list[Endpoint | StreamEndpoint]:

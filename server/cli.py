@@ -16,8 +16,8 @@ from server.domain.journal import JournalDamagedError, NewerEntryError
 from server.execution.compile import compile_text
 from server.inference.manifest import ModelRefusedError
 from server.inference.model import load_models
-from server.storage.folder import FolderInUseError
 from server.settings import SECRETS, Settings, SettingsError, read_settings
+from server.storage.folder import FolderInUseError
 
 DATASETS = {"complete-journey": "model_artifacts.complete_journey"}
 
@@ -63,14 +63,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     load = commands.add_parser("load", help="fill the profiles of a running server from a Parquet file")
-    load.add_argument("file", type=Path, help="one row for each customer: customer_id, and columns named like attributes")
+    load.add_argument(
+        "file", type=Path, help="one row for each customer: customer_id, and columns named like attributes"
+    )
     load.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the server")
     load.add_argument("--source", help="the load's name, so that it can be resumed; default: from the file's content")
     load.set_defaults(command=_load)
     recover = commands.add_parser("recover", help="check a data folder that no server uses, and report")
     recover.add_argument("--data", type=Path, required=True, help="the folder")
     recover.add_argument("--erasures", type=Path, help="file of the erasure ledger, default DATA/erasures")
-    recover.add_argument("--accept-loss", action="store_true", help="go on without acknowledged entries that are missing")
+    recover.add_argument(
+        "--accept-loss", action="store_true", help="go on without acknowledged entries that are missing"
+    )
     recover.add_argument("--json", type=Path, help="also write the report to this file")
     recover.set_defaults(command=_recover)
     identity = commands.add_parser("identity", help="measure match rules").add_subparsers(required=True, metavar="WHAT")

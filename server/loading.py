@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from opportune.v1 import profile_service_pb2 as pb
 from opportune.v1 import profile_service_pb2_grpc
 
-CUSTOMERS_AT_ONCE = 16_384
+CUSTOMERS_AT_ONCE = 4_096
 OUTSTANDING = 3
 _LIMIT_BYTES = 15 * 1024 * 1024
 
@@ -45,7 +45,7 @@ async def load_file(path: Path, address: str, source: str | None, tell: Callable
                 tell(f"{min(loaded, total):,} of {total:,} customers ({time.perf_counter() - started:.1f} s)")
         except grpc.RpcError as error:
             raise RuntimeError(f"{path}: {error.code().name}: {error.details()}") from error
-    return total
+    return int(total)
 
 
 async def _send(call: Any, messages: Iterator[pb.LoadProfilesRequest], done: int) -> AsyncIterator[int]:
@@ -136,7 +136,7 @@ def _numbers(column: Any) -> NDArray[np.float64]:
 
 def _parquet() -> Any:
     try:
-        import pyarrow.parquet as parquet
+        from pyarrow import parquet
     except ModuleNotFoundError:
         raise RuntimeError("reading Parquet needs pyarrow: install opportune[bulk]") from None
     return parquet

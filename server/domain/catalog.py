@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from server.domain.attribute import Attribute
-from server.domain.identity import IdentityPolicy
+from server.domain.identity import DEFAULT_POLICY, IdentityPolicy
 from server.domain.offer import Offer
 from server.domain.placement import Placement
 
@@ -35,4 +35,4 @@ class Catalog:
     etag: str
     offer_attributes: tuple[Attribute, ...] = ()
     aggregates: tuple[Attribute, ...] = ()
-    identity: IdentityPolicy = IdentityPolicy()
+    identity: IdentityPolicy = DEFAULT_POLICY

@@ -1,4 +1,4 @@
-"""Times as whole microseconds since 1970, as entries and deltas carry them, and as days since 2020, as rows hold them."""
+"""Times: whole microseconds since 1970, as entries and deltas carry them, and days since 2020, as rows hold them."""
 
 from datetime import UTC, datetime, timedelta
 

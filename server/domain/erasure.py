@@ -23,7 +23,7 @@ class ErasureReceipt(NamedTuple):
 
 
 class ErasureLedger(Protocol):
-    """Remembers erased identifiers as keyed hashes. It belongs in no backup: what a backup brings back, it takes away."""
+    """Remembers erased identifiers as keyed hashes. It belongs in no backup: it undoes what backups bring back."""
 
     def __len__(self) -> int:
         """How many identifiers were ever erased."""

@@ -19,3 +19,7 @@ class IdentityPolicy:
 
     max_identifiers: int = DEFAULT_MAX_IDENTIFIERS
     rules: tuple[MatchRule, ...] = ()
+
+
+DEFAULT_POLICY = IdentityPolicy()
+"""What holds for a catalog that says nothing of identities."""

@@ -1,7 +1,7 @@
 """The journal: everything that happened, in order. What is in memory is a fold over it.
 
-An entry says what happened and when; applying it looks at no clock and nothing else outside, so that recovery, replay and
-a second process all arrive at the same state.
+An entry says what happened and when; applying it looks at no clock and nothing else outside, so that recovery, replay
+and a second process all arrive at the same state.
 """
 
 from collections.abc import Sequence

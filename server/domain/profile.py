@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from server.domain.attribute import Value
 from server.domain.errors import OpportuneError
 
-
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 # Deltas come by the ten thousand a second, so these are tuples, which are made in a third of a dataclass's time.
@@ -71,7 +70,7 @@ class RejectedDelta:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What is known about one customer; `version` is the journal offset of the last change, `identifiers` are sorted."""
+    """What is known about one customer; `version` is the offset of the last change, `identifiers` are sorted."""
 
     customer_id: str
     attributes: Mapping[str, Value]

@@ -44,6 +44,7 @@ class ApplyProfileDeltas:
         state: State,
         writer: Writer,
         sources: Sources,
+        *,
         clock: Clock,
         limit: RejectionLimit,
         sealer: Sealer | None = None,
@@ -66,9 +67,7 @@ class ApplyProfileDeltas:
         """
         return await self.settle(self.accept(source, sequence, deltas))
 
-    def accept(
-        self, source: str, sequence: int, deltas: Sequence[ProfileDelta | OpportuneError]
-    ) -> Accepted:
+    def accept(self, source: str, sequence: int, deltas: Sequence[ProfileDelta | OpportuneError]) -> Accepted:
         """Gives a request its place in the order, at once. Nothing is durable before `settle` has returned.
 
         Raises:
@@ -110,13 +109,13 @@ class ApplyProfileDeltas:
             self._record(source, sequence, request.rejected)
         entry = DeltasReceived(request.time_us, source, sequence, tuple(each.delta for each in request.compiled))
         compiled = CompiledDeltas(request.schema, request.compiled)
-        return self._sources.write(source, sequence, entry, compiled, request.sealed, len(request.compiled) or 1)
+        return self._sources.write(
+            source, sequence, entry, compiled=compiled, sealed=request.sealed, weight=len(request.compiled) or 1
+        )
 
     def _record(self, source: str, sequence: int, rejected: Iterable[RejectedDelta]) -> "asyncio.Future[Written]":
         rejections = tuple(Rejection(each.index, each.error.reason.name, each.error.message) for each in rejected)
-        return self._writer.write(
-            DeltasRejected(microseconds_of(self._clock()), source, sequence, rejections)
-        )
+        return self._writer.write(DeltasRejected(microseconds_of(self._clock()), source, sequence, rejections))
 
 
 class _Request:
@@ -130,9 +129,7 @@ class _Request:
         self.sealed: list[SealedText] = []
         self._sealer = sealer
         self._facts = state.facts
-        self._texts = frozenset(
-            attribute.id for attribute in schema.attributes if attribute.type is AttributeType.TEXT
-        )
+        self._texts = frozenset(attribute.id for attribute in schema.attributes if attribute.type is AttributeType.TEXT)
 
     def take(self, deltas: Sequence[ProfileDelta | OpportuneError]) -> None:
         for index, delta in enumerate(deltas):
@@ -147,7 +144,7 @@ class _Request:
                 self.rejected.append(RejectedDelta(index, error))
 
     def _without_texts(self, delta: ProfileDelta) -> ProfileDelta:
-        """The delta as the journal may keep it: its identifying texts are sealed, and their match keys stand for them."""
+        """The delta as the journal may keep it: its identifying texts are sealed, and match keys stand for them."""
         updates = delta.change
         if not isinstance(updates, AttributeUpdates) or self._texts.isdisjoint([*updates.set, *updates.remove]):
             return delta

@@ -1,7 +1,7 @@
 """The facts: everything that the journal says, folded up to an offset. `apply` is the only way to change them.
 
-Applying an entry looks at nothing but the facts and the entry, so that recovery, replay and tests get the same facts from
-the same entries.
+Applying an entry looks at nothing but the facts and the entry, so that recovery, replay and tests get the same facts
+from the same entries.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from server.domain.attribute import Schema
 from server.domain.errors import ErrorReason, OpportuneError
-from server.domain.identity import IdentityPolicy
+from server.domain.identity import DEFAULT_POLICY, IdentityPolicy
 from server.domain.journal import (
     CatalogPublished,
     DeltasReceived,
@@ -61,7 +61,7 @@ class Facts:
     @property
     def policy(self) -> IdentityPolicy:
         """How identifiers may be joined."""
-        return IdentityPolicy() if self.catalog is None else self.catalog.identity
+        return DEFAULT_POLICY if self.catalog is None else self.catalog.identity
 
     def apply(self, record: Record, compiled: Sequence[CompiledDelta] | None = None) -> list[RejectedDelta]:
         """Applies the next entry; returns the deltas that turned out to be refused.
@@ -85,9 +85,7 @@ class Facts:
         """
         return compile_delta(delta, self.profiles.schema, self.profiles.aggregates)
 
-    def _apply(
-        self, entry: Entry, offset: int, compiled: Sequence[CompiledDelta] | None
-    ) -> list[RejectedDelta]:
+    def _apply(self, entry: Entry, offset: int, compiled: Sequence[CompiledDelta] | None) -> list[RejectedDelta]:
         match entry:
             case DeltasReceived():
                 return self._apply_deltas(entry, offset, compiled)

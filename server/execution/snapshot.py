@@ -70,5 +70,3 @@ def restore(header: FactsHeader, pages: Iterable[SavedPage]) -> Facts:
     profiles.restore(ordered, header.end, header.free, header.apart)
     facts.matches.restore(ordered, header.key_end, header.key_free)
     return facts
-
-

@@ -1,4 +1,4 @@
-"""Takes snapshots beside the ranking, keeps the newest few, and lets go of what the journal need not keep any longer."""
+"""Takes snapshots beside the ranking, keeps the newest few, and lets go of what the journal need not keep longer."""
 
 import asyncio
 import logging

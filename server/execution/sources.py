@@ -75,6 +75,7 @@ class Sources:
         source: str,
         sequence: int,
         entry: Entry,
+        *,
         compiled: object = None,
         sealed: Sequence[SealedText] = (),
         weight: int = 1,

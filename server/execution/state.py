@@ -1,4 +1,4 @@
-"""The state that the use cases share: the facts, the models, and the catalog as it is served. One event loop owns it."""
+"""The state that the use cases share: facts, models, and the catalog as it is served. One event loop owns it."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime

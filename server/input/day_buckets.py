@@ -90,13 +90,9 @@ class DayBuckets:
         self._rows: Pages[_RowPage] = Pages("buckets.rows", _RowPage)
         self._runs = [_Runs(8 << number, f"buckets.{8 << number}") for number in range(_CLASSES)]
 
-    def grow_to(self, rows: int) -> None:
-        """Makes room for so many rows."""
-        self._rows.grow_to(rows)
-
     def read(self, row: int) -> tuple[Keys, Amounts] | None:
         """The keys and amounts of a row's buckets, None if it has none. Views: do not keep or change them."""
-        run = self._rows[row >> PAGE_BITS].runs_view[row & PAGE_MASK]
+        run = self._run(row)
         if run < 0:
             return None
         runs, slot = self._runs[run >> _CLASS_SHIFT], run & _SLOT_MASK
@@ -111,7 +107,7 @@ class DayBuckets:
             windows: int64 [columns], how many days each column's window has; what is older may be let go.
             today: The day on which the event was received: a date far ahead lets go of nothing.
         """
-        run = self._rows[row >> PAGE_BITS].runs_view[row & PAGE_MASK]
+        run = self._run(row)
         if run < 0:
             self.assign(row, np.array([key]), np.array([amount], np.float32))
             return
@@ -144,11 +140,12 @@ class DayBuckets:
         page, place = runs.pages.writable(slot // runs.per_page), slot % runs.per_page
         page.keys[place, : len(keys)], page.amounts[place, : len(keys)] = keys, amounts
         page.used[place] = len(keys)
+        self._rows.grow_to(row + 1)
         self._rows.writable(row >> PAGE_BITS).runs_view[row & PAGE_MASK] = number << _CLASS_SHIFT | slot
 
     def clear(self, row: int) -> None:
         """Forgets the buckets of a row."""
-        run = self._rows[row >> PAGE_BITS].runs_view[row & PAGE_MASK]
+        run = self._run(row)
         if run < 0:
             return
         runs, slot = self._runs[run >> _CLASS_SHIFT], run & _SLOT_MASK
@@ -156,6 +153,11 @@ class DayBuckets:
         page.used[place], page.keys[place], page.amounts[place] = 0, 0, 0
         runs.free.append(slot)
         self._rows.writable(row >> PAGE_BITS).runs_view[row & PAGE_MASK] = _NONE
+
+    def _run(self, row: int) -> int:
+        """The run of a row, -1 if it has none; pages are made when one of their rows gets one."""
+        number = row >> PAGE_BITS
+        return _NONE if number >= len(self._rows) else self._rows[number].runs_view[row & PAGE_MASK]
 
     def relayout(self, targets: Mapping[int, int]) -> None:
         """Moves buckets to other columns, by column; buckets of columns without a target are forgotten."""

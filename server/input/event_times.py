@@ -1,7 +1,8 @@
 """When each cell of a row was set: what lets a cell keep the value with the latest event time, in whatever order.
 
-Most customers' attributes were set together, by one load or one message, so a row has one time. Only when its cells come
-to differ does it get a time for each of them: 8 bytes a cell, of a pool.
+Most customers' attributes were set together, by one load or one message, so a row has one time. Only when its cells
+come to differ does it get a time for each of them: 8 bytes a cell, of a pool. Pages are made when one of their rows is
+stamped.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,10 +57,6 @@ class EventTimes:
         self._end = 0
         self._free: list[int] = []
 
-    def grow_to(self, rows: int) -> None:
-        """Makes room for so many rows."""
-        self._rows.grow_to(rows)
-
     def stamp(self, row: int, cells: Sequence[int], time_us: int, present: Callable[[], BoolRow]) -> Sequence[int]:
         """The cells that may be set with this time, which they have from now on; the others were set later.
 
@@ -67,6 +64,8 @@ class EventTimes:
             present: Tells which cells have a value now, bool [width]; rarely asked.
         """
         number, place = row >> PAGE_BITS, row & PAGE_MASK
+        if number >= len(self._rows):
+            self._rows.grow_to(row + 1)
         page = self._rows[number]
         own = page.own_view[place]
         if own < 0:
@@ -84,6 +83,7 @@ class EventTimes:
 
     def spread(self, row: int, present: Callable[[], BoolRow]) -> int:
         """Gives every cell of a row a time of its own, those without a value `NEVER`; returns where the times are."""
+        self._rows.grow_to(row + 1)
         page, place = self._rows.writable(row >> PAGE_BITS), row & PAGE_MASK
         own: int = page.own_view[place]
         if own >= 0:
@@ -102,6 +102,8 @@ class EventTimes:
 
     def times(self, row: int, present: BoolRow) -> TimeRow:
         """The time of each cell of a row: int64 [width]. Do not change it."""
+        if row >= self._rows.rows:
+            return np.full(self.width, NEVER)
         page, place = self._rows[row >> PAGE_BITS], row & PAGE_MASK
         own = page.own_view[place]
         if own >= 0:
@@ -112,6 +114,8 @@ class EventTimes:
 
     def clear(self, row: int) -> None:
         """Forgets the times of a row."""
+        if row >= self._rows.rows:
+            return
         page, place = self._rows.writable(row >> PAGE_BITS), row & PAGE_MASK
         if page.own_view[place] >= 0:
             self._free.append(page.own_view[place])
@@ -119,6 +123,7 @@ class EventTimes:
 
     def stamp_blank(self, rows: NDArray[np.intp], times_us: NDArray[np.int64]) -> BoolRow:
         """Stamps the rows of one page that have no times yet, or exactly these; tells which of them it was."""
+        self._rows.grow_to(int(rows[-1]) + 1)
         page, places = self._rows.writable(int(rows[0]) >> PAGE_BITS), rows & PAGE_MASK
         shared = page.shared[places]
         fits: BoolRow = (page.own[places] < 0) & ((shared == NEVER) | (shared == times_us))

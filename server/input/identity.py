@@ -70,12 +70,11 @@ class IdentityGraph:
         self.apart: set[tuple[int, int]] = set()
         """Pairs of rows that somebody parted after a rule had joined them: no rule joins them again."""
 
-    def grow_to(self, rows: int) -> None:
-        """Makes room for so many rows."""
-        self._groups.grow_to(rows)
-
     def customer(self, row: int) -> int:
         """The row of the customer that an identifier's row belongs to: itself if it is alone."""
+        # Pages are made when one of their rows is linked; most customers have one identifier.
+        if row >= self._groups.rows:
+            return row
         customer = self._groups[row >> PAGE_BITS].customer_view[row & PAGE_MASK]
         return row if customer < 0 else customer
 
@@ -86,6 +85,8 @@ class IdentityGraph:
 
     def members(self, row: int) -> list[int]:
         """The rows of all identifiers of the same customer, the given row's among them."""
+        if row >= self._groups.rows:
+            return [row]
         first = self._groups[row >> PAGE_BITS].next_view[row & PAGE_MASK]
         if first < 0:
             return [row]
@@ -162,6 +163,8 @@ class IdentityGraph:
         self.apart = set(apart)
 
     def _numbered_links(self, customer: int) -> Iterator[tuple[int, Link]]:
+        if customer >= self._groups.rows:
+            return
         number = self._groups[customer >> PAGE_BITS].first_link_view[customer & PAGE_MASK]
         while number >= 0:
             page, place = self._links[number >> PAGE_BITS], number & PAGE_MASK
@@ -186,6 +189,7 @@ class IdentityGraph:
         if len(members) == 1:
             return
         customer = self._reserve()
+        self._groups.grow_to(max(customer, *members) + 1)
         for row, following in zip(members, [*members[1:], members[0]], strict=True):
             page, place = self._groups.writable(row >> PAGE_BITS), row & PAGE_MASK
             page.customer_view[place], page.next_view[place] = customer, following

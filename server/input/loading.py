@@ -1,6 +1,7 @@
 """Bulk loads: columns of many customers into the profile table, page by page instead of cell by cell."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -51,36 +52,31 @@ def load(table: ProfileTable, batch: ColumnBatch, version: int) -> None:
     order = np.argsort(rows, kind="stable")
     rows = rows[order]
     bounds = np.flatnonzero(np.diff(rows >> PAGE_BITS, prepend=-1, append=-1))
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
-        _load_page(table, rows[start:end], order[start:end], batch, columns, version)
+    for start, end in pairwise(bounds.tolist()):
+        mine = order[start:end]
+        values = _Columns(columns.places, columns.values[mine])
+        _load_page(table, rows[start:end], batch.event_times_us[mine], values, version)
 
 
-def _load_page(
-    table: ProfileTable, rows: IntRow, sources: IntRow, batch: ColumnBatch, columns: _Columns, version: int
-) -> None:
-    times_us = batch.event_times_us[sources]
+def _load_page(table: ProfileTable, rows: IntRow, times_us: NDArray[np.int64], columns: _Columns, version: int) -> None:
     fits = table.times.stamp_blank(rows, times_us)
     number, places = int(rows[0]) >> PAGE_BITS, rows & PAGE_MASK
     page = table.pages.writable(number)
-    values = columns.values[sources]
+    values = columns.values
     whole = page.values[places[fits]]
     given = ~np.isnan(values[fits])
     whole[:, columns.places] = np.where(given, values[fits], whole[:, columns.places])
     page.values[places[fits]] = whole
+    # Rows whose cells were set at other times go one by one.
     for place in np.flatnonzero(~fits).tolist():
-        _load_row(table, int(rows[place]), values[place], int(times_us[place]), columns.places, version)
+        given = np.flatnonzero(~np.isnan(values[place]))
+        changes = [Change(int(columns.places[cell]), Operation.SET, float(values[place, cell])) for cell in given]
+        table.update(int(rows[place]), changes, int(times_us[place]), version, int(times_us[place]))
     page.versions[places] = version
     page.updates_us[places] = np.maximum(page.updates_us[places], times_us)
     for row in rows.tolist():
         if table.graph.customer(row) != row:
             table.stale(table.graph.customer(row))
-
-
-def _load_row(table: ProfileTable, row: int, values: FloatRow, time_us: int, columns: IntRow, version: int) -> None:
-    """One row whose cells were set at other times."""
-    given = np.flatnonzero(~np.isnan(values))
-    changes = [Change(int(columns[place]), Operation.SET, float(values[place])) for place in given]
-    table.update(row, changes, time_us, version, time_us)
 
 
 def _lay_out(batch: ColumnBatch, schema: Schema) -> _Columns:

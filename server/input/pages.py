@@ -62,6 +62,11 @@ class Pages(Generic[_Page]):
     def __iter__(self) -> Iterator[_Page]:
         return iter(self._pages)
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are room for."""
+        return len(self._pages) * self._rows
+
     def writable(self, number: int) -> _Page:
         """A page that is about to be changed."""
         if self._unsaved and number in self._unsaved:

@@ -4,6 +4,7 @@ One event loop owns the table. What a decision reads is the row of a customer: a
 identifiers are one customer, the row that theirs come to (`identity.py`, `merging.py`).
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -134,7 +135,7 @@ class ProfileTable:
                 elif change.operation is Operation.DECAY:
                     self.aggregates.apply_decay(change, values, time_us)
                 elif change.operation is not Operation.SET:
-                    if change.column < self.times.width and values[change.column] != values[change.column]:
+                    if change.column < self.times.width and np.isnan(values[change.column]):
                         # A value that was never set must not seem to have been set with the row's others.
                         self.times.spread(row, lambda: self.settable(row))
                     apply_change(change, values)
@@ -253,7 +254,7 @@ class ProfileTable:
 
     def _set(self, row: int, values: FloatRow, sets: list[Change], time_us: int) -> None:
         columns = [change.column for change in sets]
-        if any(change.operand != change.operand for change in sets):
+        if any(math.isnan(change.operand) for change in sets):
             # A removal leaves nothing that could stand for its time, so that each cell needs one of its own.
             self.times.spread(row, lambda: self.settable(row))
         won = self.times.stamp(row, columns, time_us, lambda: self.settable(row))
@@ -266,8 +267,7 @@ class ProfileTable:
     def _touch(self, row: int, version: int, time_us: int) -> None:
         page, place = self.pages.writable(row >> PAGE_BITS), row & PAGE_MASK
         page.versions_view[place] = version
-        if time_us > page.updates_us_view[place]:
-            page.updates_us_view[place] = time_us
+        page.updates_us_view[place] = max(page.updates_us_view[place], time_us)
         customer = self.graph.customer(row)
         if customer != row:
             self._stale.add(customer)
@@ -316,10 +316,7 @@ class ProfileTable:
         self.identifiers.release(row)
 
     def _make_room(self) -> None:
-        rows = self.identifiers.end
-        if rows > len(self.pages) * PAGE_ROWS:
-            for part in (self.pages, self.times, self.consent_times, self.graph, self.buckets):
-                part.grow_to(rows)
+        self.pages.grow_to(self.identifiers.end)
 
     def _blank_page(self) -> RowPage:
         return RowPage.blank(self.aggregates.blank)
@@ -332,7 +329,7 @@ def apply_change(change: Change, values: FloatRow) -> None:
     if operation is Operation.LATEST:
         values[column] = np.fmax(values[column], np.float32(operand))
         return
-    if before != before:
+    if math.isnan(before):
         before = 0.0
     if operation is Operation.ADD:
         values[column] = min(max(before + operand, -LARGEST), LARGEST)
@@ -340,5 +337,3 @@ def apply_change(change: Change, values: FloatRow) -> None:
         values[column] = int(before) | int(operand)
     else:
         values[column] = int(before) & ~int(operand)
-
-

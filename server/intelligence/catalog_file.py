@@ -32,9 +32,7 @@ from server.intelligence.catalog_entries import (
 
 MAX_OFFERS = 100_000
 _LATER = "is not supported by this version; a catalog that relies on it is refused rather than half obeyed"
-_LATER_KEYS = frozenset(
-    {"products", "rules", "budgets", "experiments", "caps", "exclusion_group", "max_per_group"}
-)
+_LATER_KEYS = frozenset({"products", "rules", "budgets", "experiments", "caps", "exclusion_group", "max_per_group"})
 
 
 def read_catalog(text: str) -> tuple[Catalog, list[Problem]]:
@@ -168,5 +166,3 @@ def _words(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return _LATER if error["loc"][-1] in _LATER_KEYS else "is not a key of the catalog format"
     return str(error["msg"]).removeprefix("Value error, ")
-
-

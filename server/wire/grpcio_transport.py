@@ -47,7 +47,9 @@ class Transport(Protocol):
 class GrpcioTransport:
     """A `grpc.aio` server for the endpoints."""
 
-    def __init__(self, address: str, endpoints: Sequence[Endpoint | StreamEndpoint], services: Sequence[str] = ()) -> None:
+    def __init__(
+        self, address: str, endpoints: Sequence[Endpoint | StreamEndpoint], services: Sequence[str] = ()
+    ) -> None:
         """Prepares the server.
 
         Args:

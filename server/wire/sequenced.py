@@ -1,7 +1,7 @@
 """Streams of numbered messages with cumulative acknowledgements: what delta streams and bulk loads have in common.
 
-One task receives and hands messages on without waiting for the journal; the call's own task waits for them in their order
-and acknowledges. At most `max_outstanding` messages are between the two, and the server reads no further then.
+One task receives and hands messages on without waiting for the journal; the call's own task waits for them in their
+order and acknowledges. At most `max_outstanding` messages are between the two, and the server reads no further then.
 """
 
 import asyncio

@@ -2,7 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
+from server.domain.clock import EPOCH_DAYS, MICROSECONDS_PER_DAY, microseconds_of
+
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+NOON_US = microseconds_of(NOON)
+TODAY = NOON_US // MICROSECONDS_PER_DAY - EPOCH_DAYS
+"""The day of `NOON`, in days since 2020."""
+
+
+def us_ago(**duration: float) -> int:
+    """The time so long before `NOON`, by `timedelta`'s arguments, in microseconds since 1970."""
+    return microseconds_of(NOON - timedelta(**duration))
 
 
 class ManualClock:

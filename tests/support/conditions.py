@@ -9,13 +9,13 @@ from server.domain.attribute import BoolRow, FloatRow, Schema, Value, days_since
 from server.domain.offer import Offer
 from server.domain.offer_table import infer_schema
 from server.domain.profile import AttributeUpdates
-from server.input.deltas import compile_updates
 from server.input.profiles import ProfileTable
 from server.input.variables import VariableReader
 from server.intelligence.conditions.vocabulary import Vocabulary
 from server.intelligence.eligibility import Eligibility, compile_eligibility, pack
 from tests.support.catalogs import boolean, category, keyed, number, offer, schema, text_set, timestamp
 from tests.support.clock import NOON
+from tests.support.tables import change
 
 NOW_DAYS = days_since_epoch(NOON)
 CUSTOMER = schema(
@@ -47,7 +47,7 @@ def variables(
 ) -> FloatRow:
     """What conditions read of a customer with these attributes in this context."""
     profiles = ProfileTable(customer_schema)
-    profiles.update("a", compile_updates(AttributeUpdates(set=customer), customer_schema), 1, 0.0)
+    change(profiles, "a", AttributeUpdates(set=customer))
     return VariableReader(customer_schema, CONTEXT).read(profiles.read("a"), "web", context, NOW_DAYS)
 
 

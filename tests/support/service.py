@@ -36,7 +36,7 @@ class Service:
         self.writer = DirectWriter(self.state)
         self.sources = Sources(self.state, self.writer)
         limit = RejectionLimit(1_000)
-        self.apply = ApplyProfileDeltas(self.state, self.writer, self.sources, self.clock, limit)
+        self.apply = ApplyProfileDeltas(self.state, self.writer, self.sources, clock=self.clock, limit=limit)
         self.get_profile = GetProfile(self.state, self.clock)
         if document is not None:
             self.publish(document)

@@ -34,7 +34,9 @@ class Vocabulary:
             known = _suggestion(name.attribute, schema.by_id, f"{name.root}.")
             raise ConditionError(name.position, f"unknown attribute {name.root}.{name.attribute}{known}")
         if attribute.type is AttributeType.TEXT:
-            raise ConditionError(name.position, f"{name.root}.{name.attribute} is identifying text: it is not for rules")
+            raise ConditionError(
+                name.position, f"{name.root}.{name.attribute} is identifying text: it is not for rules"
+            )
         return attribute
 
     def variable(self, root: str, column: str) -> int | None:

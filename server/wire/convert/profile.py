@@ -27,7 +27,9 @@ def delta_from(message: profile_pb2.ProfileDelta, received_us: int) -> ProfileDe
         return error
 
 
-def deltas_from(messages: Sequence[profile_pb2.ProfileDelta], received: datetime) -> list[ProfileDelta | OpportuneError]:
+def deltas_from(
+    messages: Sequence[profile_pb2.ProfileDelta], received: datetime
+) -> list[ProfileDelta | OpportuneError]:
     """The deltas of a request; those without a time happened when they were received."""
     received_us = microseconds_of(received)
     return [delta_from(message, received_us) for message in messages]
@@ -60,7 +62,10 @@ def delta_to(delta: ProfileDelta) -> profile_pb2.ProfileDelta:
             for name, value in updates.set.items():
                 message.attributes.set[name].CopyFrom(value_to(value))
             message.attributes.increment.update(updates.increment)
-            for texts, target in ((updates.append, message.attributes.append), (updates.remove, message.attributes.remove)):
+            for texts, target in (
+                (updates.append, message.attributes.append),
+                (updates.remove, message.attributes.remove),
+            ):
                 for name, members in texts.items():
                     target[name].values.extend(members)
         case ConsentUpdate(purpose, granted, source, version):

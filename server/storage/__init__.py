@@ -1,0 +1,1 @@
+"""What survives: the journal on disk. The only package that knows SQLite."""

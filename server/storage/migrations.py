@@ -1,0 +1,55 @@
+"""Layouts of databases, numbered. A database says in `user_version` how many steps it has behind it."""
+
+from collections.abc import Sequence
+
+import aiosqlite
+
+from server.domain.journal import NewerEntryError
+from server.storage.codec import REJECTED_KIND
+
+Step = tuple[str, ...]
+"""The statements that lead from one layout to the next. A step that was released never changes."""
+
+JOURNAL: tuple[Step, ...] = (
+    (
+        """
+        CREATE TABLE entries (
+            offset INTEGER PRIMARY KEY,
+            kind INTEGER NOT NULL,
+            version INTEGER NOT NULL,
+            source TEXT,
+            checksum INTEGER NOT NULL,
+            body BLOB NOT NULL
+        ) STRICT
+        """,
+        f"CREATE INDEX rejected ON entries (offset, source) WHERE kind = {REJECTED_KIND}",
+        # At most one row: the last offset that was forgotten. It tells the head when all entries are.
+        "CREATE TABLE truncated (one INTEGER PRIMARY KEY CHECK (one = 1), through INTEGER, checksum INTEGER) STRICT",
+    ),
+)
+
+
+async def migrate(connection: aiosqlite.Connection, steps: Sequence[Step], name: str) -> None:
+    """Takes the steps that a database has not taken yet, each whole or not at all.
+
+    Raises:
+        NewerEntryError: it has taken more than are known here; `name` says in the message what it is.
+        sqlite3.Error: a step failed.
+    """
+    ((taken,),) = await connection.execute_fetchall("PRAGMA user_version")
+    if not 0 <= taken <= len(steps):
+        raise NewerEntryError(f"{name} has layout {taken}, this server knows up to {len(steps)}: a newer one wrote it")
+    for number, step in enumerate(steps[taken:], taken + 1):
+        await _take(connection, step, number)
+
+
+async def _take(connection: aiosqlite.Connection, step: Step, number: int) -> None:
+    await connection.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        for statement in (*step, f"PRAGMA user_version = {number}"):
+            await connection.execute_fetchall(statement)
+        await connection.execute_fetchall("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            await connection.execute_fetchall("ROLLBACK")
+        raise
