@@ -58,8 +58,9 @@ class App:
         self._transport = transport
         self._tasks = [
             asyncio.create_task(self._tell_of_failure(), name="journal-health"),
-            asyncio.create_task(service.snapshotter.run(), name="snapshots"),
         ]
+        if service.stores.durable:
+            self._tasks.append(asyncio.create_task(service.snapshotter.run(), name="snapshots"))
 
     async def close(self) -> None:
         """Stops taking calls, ends streams in band, lets what is in flight finish, and commits it."""

@@ -62,10 +62,14 @@ class ProfileDelta(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RejectedDelta:
-    """A delta that was refused: its place in the request and why."""
+    """A delta that was refused: its place in the request and why.
+
+    `applied` means that the delta itself was applied, and only a join that a match rule asked for was refused.
+    """
 
     index: int
     error: OpportuneError
+    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,8 @@ class ApplyProfileDeltas:
             # The entry stays on its way even if its caller leaves.
             written = await asyncio.shield(accepted.written)
             if written.refused:
-                rejected = tuple(sorted([*rejected, *written.refused], key=lambda refused: refused.index))
+                refused = [each for each in written.refused if not each.applied]
+                rejected = tuple(sorted([*rejected, *refused], key=lambda each: each.index))
                 self._limit.count(accepted.source, len(written.refused), self._clock())
                 await self._record(accepted.source, accepted.sequence, written.refused)
         return DeltasApplied(accepted.acknowledges, self._state.facts.offset, rejected)

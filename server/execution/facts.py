@@ -107,9 +107,15 @@ class Facts:
         refused = []
         for place, delta, changes in self._compiled(entry) if compiled is None else compiled:
             try:
-                self._apply_delta(delta, changes, offset, entry.time_us)
+                row = self._apply_delta(delta, changes, offset, entry.time_us)
             except OpportuneError as error:
                 refused.append(RejectedDelta(place, error))
+                continue
+            for key in delta.match_keys:
+                try:
+                    self._match(row, key, offset)
+                except OpportuneError as error:
+                    refused.append(RejectedDelta(place, error, applied=True))
         self._advance(entry.source, entry.sequence)
         return refused
 
@@ -123,7 +129,8 @@ class Facts:
                 continue
         return compiled
 
-    def _apply_delta(self, delta: ProfileDelta, changes: Sequence[Change], offset: int, received_us: int) -> None:
+    def _apply_delta(self, delta: ProfileDelta, changes: Sequence[Change], offset: int, received_us: int) -> int:
+        """Applies a delta to the row of its identifier, which is returned; refuses it before anything is changed."""
         profiles = self.profiles
         if delta.other_ids:
             self._require_room([delta.customer_id, *delta.other_ids])
@@ -137,8 +144,7 @@ class Facts:
         for other_id in delta.other_ids:
             if other_id != delta.customer_id:
                 profiles.link(row, profiles.ensure(other_id), False, offset)
-        for key in delta.match_keys:
-            self._match(row, key, offset)
+        return row
 
     def _match(self, row: int, key: bytes, offset: int) -> None:
         """Joins a row to the holder of a match key, unless they were parted or would be too many."""

@@ -25,7 +25,7 @@ _EMPTY = -1
 
 
 class _NamePage:
-    """The hashes and names of 1,024 numbers. A number without a name has length 0."""
+    """The hashes and names of 512 numbers. A number without a name has length 0."""
 
     __slots__ = ("bytes", "hashes", "hashes_view", "lengths", "starts")
 

@@ -1,4 +1,4 @@
-"""Pages: columns of 1,024 rows each, added as rows come, so that growth copies nothing.
+"""Pages: columns of 512 rows each, added as rows come, so that growth copies nothing.
 
 A capture saves the pages as they are at one moment while they go on changing: whoever is about to write to a page that
 has not been saved yet saves it first. So a consistent copy of everything costs a copy of one page at a time, a fraction
@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-PAGE_BITS = 10
+PAGE_BITS = 9
 PAGE_ROWS = 1 << PAGE_BITS
 PAGE_MASK = PAGE_ROWS - 1
 
@@ -23,7 +23,7 @@ def view(column: NDArray[Any]) -> memoryview:
 
 
 class Page(Protocol):
-    """Some columns of 1,024 rows."""
+    """Some columns of 512 rows."""
 
     def arrays(self) -> Arrays:
         """The columns by name: everything that the page is made from again. Not copied."""

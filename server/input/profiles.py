@@ -35,7 +35,7 @@ class ProfileRow(NamedTuple):
 
 
 class RowPage:
-    """1,024 rows: float32 [rows, columns], and for each row version, newest event time and consent bits."""
+    """512 rows: float32 [rows, columns], and for each row version, newest event time and consent bits."""
 
     __slots__ = ("granted", "recorded", "updates_us", "updates_us_view", "values", "versions", "versions_view")
 

@@ -17,6 +17,9 @@ from server.domain.journal import JournalDamagedError
 Connector = Callable[[Path], sqlite3.Connection]
 """Opens a database. Each statement is a transaction of its own unless BEGIN says otherwise."""
 
+# The second is what becomes of an error whose message repeats a damaged name.
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
 _FOR_EACH = ("busy_timeout = 5000", "temp_store = MEMORY", "wal_autocheckpoint = 0")
 _TO_WRITE = ("secure_delete = ON", "journal_mode = WAL", "synchronous = FULL")
 _TO_READ = ("query_only = ON",)
@@ -80,7 +83,7 @@ def damage_named(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.Error as error:
+    except ERRORS as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         kind = OSError if code in _UNREACHABLE else JournalDamagedError
         raise kind(f"{path}: {error}") from error

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import aiosqlite
 
 from server.domain.journal import journal_failed, journal_full
-from server.storage.database import is_full
+from server.storage.database import ERRORS, is_full
 
 _CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
 _LOG = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class Writer:
                 raise journal_failed()
             try:
                 yield self._connection
-            except sqlite3.Error as error:
+            except ERRORS as error:
                 await self._roll_back(error)
                 raise (journal_failed() if self._failed else journal_full()) from error
 
@@ -51,13 +50,13 @@ class Writer:
             ((busy, _, _),) = await connection.execute_fetchall(_CHECKPOINT)
         return not busy
 
-    async def _roll_back(self, error: sqlite3.Error) -> None:
+    async def _roll_back(self, error: Exception) -> None:
         # After a failed sync nobody knows what became of earlier writes; only a new start can find out.
         self._failed = not is_full(error)
         _LOG.error("%s: %s", self._path, error)
         try:
             if self._connection.in_transaction:
                 await self._connection.execute_fetchall("ROLLBACK")
-        except sqlite3.Error as second:
+        except ERRORS as second:
             self._failed = True
             _LOG.error("%s: rolling back: %s", self._path, second)
