@@ -18,8 +18,8 @@ from server.storage.snapshots import SnapshotFolder
 from server.storage.sqlite_journal import SqliteJournal
 from server.storage.vault import MemoryVault, SqliteVault
 
-ENTRIES_IN_MEMORY = 10_000
-"""Entries that a server without a data folder keeps, for exports and lists of refused deltas."""
+JOURNAL_IN_MEMORY_BYTES = 16 * 1024 * 1024
+"""How much of its journal a server without a data folder keeps, for exports and lists of refused deltas."""
 
 
 class NoSnapshots:
@@ -67,7 +67,7 @@ async def open_stores(settings: Settings, stack: AsyncExitStack, accept_loss: bo
     sealer = _sealer(settings)
     if settings.data is None or settings.ephemeral:
         vault = None if sealer is None else MemoryVault(sealer)
-        return Stores(MemoryJournal(keep=ENTRIES_IN_MEMORY), NoSnapshots(), MemoryLedger(), sealer, vault)
+        return Stores(MemoryJournal(JOURNAL_IN_MEMORY_BYTES), NoSnapshots(), MemoryLedger(), sealer, vault)
     folder = stack.enter_context(DataFolder.open(settings.data))
     journal = await SqliteJournal.open(folder.path, accept_loss=accept_loss)
     stack.push_async_callback(journal.close)

@@ -233,7 +233,7 @@ class SqliteJournal:
             await self._writer.checkpoint()
         except OpportuneError as error:
             if error.reason is not ErrorReason.JOURNAL_FULL:
-                raise OSError(f"{self._path}: {error}") from error
+                raise (error.__cause__ or error) from None  # What SQLite said tells damage from the rest.
         self._acknowledged.write(self._head)
 
     async def _find_bounds(self) -> None:
