@@ -18,6 +18,9 @@ FloatRow = NDArray[np.float32]
 IntRow = NDArray[np.intp]
 BoolRow = NDArray[np.bool_]
 
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number that a row holds; sums stop there."""
+
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 """Timestamps are kept as days since then, so that a float32 tells seconds apart for decades around now."""
 

@@ -87,6 +87,8 @@ class Writer:
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
         if self.failure.is_set():
             future.set_exception(journal_failed())
+            # Whoever does not wait for it need not hear of it either.
+            future.exception()
             return future
         self._waiting.append(_Waiting(entry, weight, compiled, sealed, future))
         self._wake.set()
@@ -96,8 +98,14 @@ class Writer:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while group := self._group():
-                await self._commit(group)
+            try:
+                while group := self._group():
+                    await self._commit(group)
+            except Exception:
+                # What is durable and cannot be applied would leave a hole in what is known: nothing follows it.
+                _LOG.exception("an entry could not be applied; nothing more is written")
+                self.failure.set()
+                self._refuse_all(journal_failed())
 
     def _group(self) -> list[_Waiting]:
         """The entries to commit next. They stay in the queue until they are durable."""
@@ -131,9 +139,9 @@ class Writer:
     async def _apply(self, group: list[_Waiting]) -> None:
         turn_ends = perf_counter() + TURN_S
         for waiting in group:
-            self._waiting.popleft()
             record = Record(self._state.facts.offset + 1, waiting.entry)
             written = Written(record.offset, self._state.apply(record, waiting.compiled))
+            self._waiting.popleft()
             if not waiting.future.done():
                 waiting.future.set_result(written)
             if perf_counter() > turn_ends:

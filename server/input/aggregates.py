@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from server.domain.aggregate import Aggregate
 from server.domain.aggregate import Operation as Aggregation
-from server.domain.attribute import Attribute, FloatRow, IntRow, Schema, Value
+from server.domain.attribute import LARGEST, Attribute, FloatRow, IntRow, Schema, Value
 from server.domain.clock import days_of
 from server.domain.errors import invalid_field
 from server.domain.profile import Event
 from server.input.day_buckets import Amounts, Keys, columns_of_keys, days_of_keys
-from server.input.deltas import LARGEST, Change, Operation
+from server.input.deltas import Change, Operation
 
 MAX_PROPERTIES = 64
 _MAX_EXPONENT = 120.0
@@ -53,6 +53,7 @@ class Aggregates:
         self.decayed: list[DecayedSum] = []
         for attribute in kept:
             self._add(attribute)
+        self._windowed: IntRow = np.flatnonzero(self.windows).astype(np.intp)
         self._decayed_columns = _joined([decayed.columns for decayed in self.decayed])
         sizes = [len(decayed.columns) for decayed in self.decayed]
         self._landmarks = np.repeat(np.array([d.landmark for d in self.decayed], np.intp), sizes)
@@ -79,12 +80,14 @@ class Aggregates:
             keys, amounts = buckets
             columns, days, today = columns_of_keys(keys), days_of_keys(keys), math.floor(now_days)
             counts = (days <= today) & (days > today - self.windows[columns])
-            np.add.at(variables, columns[counts], amounts[counts])
+            totals = np.bincount(columns[counts], amounts[counts], len(self.windows))[self._windowed]
+            variables[self._windowed] = np.minimum(np.maximum(totals, -LARGEST), LARGEST)
         if len(self._decayed_columns):
             exponents = variables[self._landmarks] - now_days * self._rates
-            worth = np.exp2(np.minimum(exponents, _MAX_EXPONENT))
             # Without any event there is no landmark, and nothing to scale.
-            variables[self._decayed_columns] *= np.nan_to_num(worth, copy=False)
+            worth = np.nan_to_num(np.exp2(np.minimum(exponents, _MAX_EXPONENT)), copy=False)
+            totals = variables[self._decayed_columns] * worth
+            variables[self._decayed_columns] = np.minimum(np.maximum(totals, -LARGEST), LARGEST)
 
     def apply_decay(self, change: Change, values: FloatRow, time_us: int) -> None:
         """Adds an amount to a decayed sum of a row."""
@@ -96,7 +99,8 @@ class Aggregates:
         elif now > before:
             values[columns] *= np.float32(2.0 ** max(before - now, -200.0))
             values[landmark] = before = now
-        values[change.column] += np.float32(change.operand * 2.0 ** max(half_lives - before, -200.0))
+        total = float(values[change.column]) + change.operand * 2.0 ** max(half_lives - before, -200.0)
+        values[change.column] = min(max(total, -LARGEST), LARGEST)
 
     def _add(self, attribute: Attribute) -> None:
         aggregate = attribute.aggregate

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from server.domain.attribute import LARGEST
 from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, view
 
 _CLASSES = 16
@@ -116,7 +117,8 @@ class DayBuckets:
         used = page.used.item(place)
         found = np.flatnonzero(page.keys[place, :used] == key)
         if len(found):
-            page.amounts[place, found[0]] += np.float32(amount)
+            total = page.amounts.item(place, int(found[0])) + amount
+            page.amounts[place, found[0]] = min(max(total, -LARGEST), LARGEST)
         elif used < runs.size:
             page.keys[place, used], page.amounts[place, used] = key, amount
             page.used[place] = used + 1

@@ -7,15 +7,12 @@ from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from server.domain.attribute import Attribute, AttributeType, Schema, Value, days_since_epoch
+from server.domain.attribute import LARGEST, Attribute, AttributeType, Schema, Value, days_since_epoch
 from server.domain.errors import invalid_field
 from server.domain.profile import AttributeUpdates
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
-LARGEST = float(np.finfo(np.float32).max)
 
 
 class Operation(Enum):

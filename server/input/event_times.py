@@ -112,6 +112,13 @@ class EventTimes:
         times: TimeRow = np.where(present, np.int64(page.shared_view[place]), np.int64(NEVER))
         return times
 
+    def forget(self, row: int, cells: Sequence[int] | NDArray[np.intp]) -> None:
+        """Forgets when cells were set whose values are gone. Cells that share the row's time are so by themselves."""
+        if row < self._rows.rows:
+            own = self._rows[row >> PAGE_BITS].own_view[row & PAGE_MASK]
+            if own >= 0:
+                self._own.writable(own >> PAGE_BITS).times[own & PAGE_MASK][cells] = NEVER
+
     def clear(self, row: int) -> None:
         """Forgets the times of a row."""
         if row >= self._rows.rows:

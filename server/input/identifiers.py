@@ -186,14 +186,12 @@ class Identifiers:
         while len(numbers) * 10 > slots * 7:
             slots *= 2
         rank = np.arange(len(numbers))
-        while True:
-            homes = (hashes & np.uint64(slots - 1)).astype(np.int64)
-            order = np.argsort(homes, kind="stable")
-            places = np.maximum.accumulate(homes[order] - rank) + rank
-            if not len(numbers) or places[-1] < slots + _PAD - 1:
-                break
-            slots *= 2
-        table = np.full(slots + _PAD, _EMPTY, np.int32)
+        homes = (hashes & np.uint64(slots - 1)).astype(np.int64)
+        order = np.argsort(homes, kind="stable")
+        places = np.maximum.accumulate(homes[order] - rank) + rank
+        # The last slot stays empty, so that every probe ends.
+        last = int(places[-1]) if len(places) else 0
+        table = np.full(max(slots + _PAD, last + 2), _EMPTY, np.int32)
         table[places] = numbers[order]
         self._tables[table_number] = view(table)
         self._masks[table_number] = slots - 1

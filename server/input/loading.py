@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.attribute import Attribute, AttributeType, FloatRow, IntRow, Schema
+from server.domain.attribute import LARGEST, Attribute, AttributeType, FloatRow, IntRow, Schema
 from server.domain.clock import EPOCH_DAYS, MICROSECONDS_PER_DAY
 from server.domain.errors import OpportuneError, invalid_field
 from server.domain.load import ColumnBatch, LoadColumn
-from server.input.deltas import LARGEST, Change, Operation
+from server.input.deltas import Change, Operation
 from server.input.pages import PAGE_BITS, PAGE_MASK
 from server.input.profiles import ProfileTable
 
@@ -158,8 +158,7 @@ def _codes(column: LoadColumn, attribute: Attribute, schema: Schema, field: str)
 def _places(column: LoadColumn, values: NDArray[np.float64], field: str) -> NDArray[np.intp]:
     """The places in `texts` that values are, one behind the last where there is none."""
     count = len(column.texts)
-    places = np.where(np.isnan(values), count, values)
-    whole = places.astype(np.intp)
-    if not np.all((whole == places) & (places >= 0) & (np.isnan(values) | (places < count))):
+    present = values[~np.isnan(values)]
+    if not np.all((present >= 0) & (present < count) & (present == np.floor(present))):
         raise invalid_field(f"{field}.values", "must be places in `texts`")
-    return whole
+    return np.where(np.isnan(values), count, values).astype(np.intp)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.attribute import FloatRow, IntRow, MergeRule, Schema
+from server.domain.attribute import LARGEST, FloatRow, IntRow, MergeRule, Schema
 from server.input.aggregates import Aggregates
 from server.input.event_times import NEVER, TimeRow
 
@@ -58,7 +58,7 @@ class MergeRules:
             landmarks = values[:, decayed.landmark].astype(np.float64)
             into[decayed.landmark] = landmark = np.fmax.reduce(landmarks)
             scale = np.nan_to_num(np.exp2(np.maximum(landmarks - landmark, -200.0)))
-            into[decayed.columns] = (values[:, decayed.columns] * scale[:, None]).sum(axis=0)
+            into[decayed.columns] = _sum(values[:, decayed.columns] * scale[:, None])
 
     def _latest(self, values: FloatRow, times: NDArray[np.int64], into: FloatRow) -> None:
         """The value with the latest event time; a removal counts as one. Amounts that were only added have no time."""
@@ -87,7 +87,8 @@ def merged_consents(members: Sequence[Member]) -> tuple[int, int]:
 
 def _sum(values: FloatRow) -> FloatRow:
     present = ~np.isnan(values)
-    total: FloatRow = np.where(present, values, 0).sum(axis=0, dtype=np.float64).astype(np.float32)
+    sums = np.where(present, values, 0).sum(axis=0, dtype=np.float64)
+    total: FloatRow = np.minimum(np.maximum(sums, -LARGEST), LARGEST).astype(np.float32)
     total[~present.any(axis=0)] = np.nan
     return total
 

@@ -92,6 +92,8 @@ class Pages(Generic[_Page]):
 
         A second capture ends the first.
         """
+        self._unsaved.clear()
+        self._saved.clear()
         self._unsaved = dict.fromkeys(range(len(self._pages)))
         saved: list[SavedPage] = []
         self._saved = saved

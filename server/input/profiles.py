@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.attribute import BoolRow, FloatRow, IntRow, Schema
+from server.domain.attribute import LARGEST, BoolRow, FloatRow, IntRow, Schema
 from server.domain.clock import EPOCH_DAYS, MICROSECONDS_PER_DAY
 from server.input.aggregates import Aggregates
 from server.input.day_buckets import Amounts, DayBuckets, Keys, bucket_key
-from server.input.deltas import LARGEST, Change, Operation
+from server.input.deltas import Change, Operation
 from server.input.event_times import NEVER, EventTimes
 from server.input.identifiers import Identifiers
 from server.input.identity import IdentityGraph
@@ -133,7 +133,8 @@ class ProfileTable:
                     today = received_us // MICROSECONDS_PER_DAY - EPOCH_DAYS
                     self.buckets.add(row, key, change.operand, self.aggregates.windows, today)
                 elif change.operation is Operation.DECAY:
-                    self.aggregates.apply_decay(change, values, time_us)
+                    # An event that is dated far ahead must not scale everything before it to nothing.
+                    self.aggregates.apply_decay(change, values, min(time_us, received_us + MICROSECONDS_PER_DAY))
                 elif change.operation is not Operation.SET:
                     if change.column < self.times.width and np.isnan(values[change.column]):
                         # A value that was never set must not seem to have been set with the row's others.

@@ -1,10 +1,11 @@
 """Moves every row to another schema. What both declare alike keeps its value; anything else starts blank."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from server.domain.attribute import Attribute, AttributeType, FloatRow, Schema
+from server.domain.attribute import Attribute, AttributeType, FloatRow, IntRow, Schema
 from server.input.aggregates import Aggregates
 from server.input.pages import PAGE_ROWS
 from server.input.profiles import ProfileTable, RowPage
@@ -17,9 +18,11 @@ def relayout(table: ProfileTable, schema: Schema) -> None:
         return
     plan = _Plan(before, schema)
     blank = Aggregates(schema).blank
+    lost: list[tuple[int, IntRow]] = []
     for number, page in enumerate(list(table.pages)):
         moved = RowPage.blank(blank)
         plan.move(page.values, moved.values)
+        lost += plan.lost(page.values, moved.values, number * PAGE_ROWS)
         moved.versions[:], moved.updates_us[:] = page.versions, page.updates_us
         for old, new in plan.purposes.items():
             moved.granted |= (page.granted >> np.uint32(old) & np.uint32(1)) << np.uint32(new)
@@ -35,6 +38,8 @@ def relayout(table: ProfileTable, schema: Schema) -> None:
         (table.consent_times, plan.purposes, len(schema.purposes)),
     ):
         times.relayout(np.array(list(cells), np.intp), np.array(list(cells.values()), np.intp), width)
+    for row, gone in lost:
+        table.times.forget(row, gone)
     table.buckets.relayout({source: target for source, target in plan.columns.items() if source not in settable})
     table.lay_out(schema)
     for row in table.graph.customers():
@@ -74,6 +79,15 @@ class _Plan:
         for before, after in self._sets:
             self._move_set(before, after, source, target)
 
+    def lost(self, source: FloatRow, target: FloatRow, first_row: int) -> Iterator[tuple[int, IntRow]]:
+        """The rows of a page with the target columns whose values the new schema does not know any more."""
+        moved = [(old, self.columns[old]) for old in self._recodings]
+        if moved:
+            old, new = (np.array(columns, np.intp) for columns in zip(*moved, strict=True))
+            gone = ~np.isnan(source[:, old]) & np.isnan(target[:, new])
+            for place in np.flatnonzero(gone.any(axis=1)).tolist():
+                yield first_row + place, new[gone[place]]
+
     def _plan(self, old: Attribute, new: Attribute) -> None:
         names = set(old.column_names())
         for name in new.column_names():
@@ -104,9 +118,9 @@ def _kept_alike(old: Attribute, new: Attribute) -> bool:
     if old.aggregate is None or new.aggregate is None:
         return old.aggregate is new.aggregate
     ours, theirs = old.aggregate, new.aggregate
-    return (ours.event, ours.operation, ours.property, ours.half_life_days, bool(ours.window_days)) == (
-        theirs.event, theirs.operation, theirs.property, theirs.half_life_days, bool(theirs.window_days)
-    )  # fmt: skip
+    return old.by == new.by and replace(ours, window_days=bool(ours.window_days)) == replace(
+        theirs, window_days=bool(theirs.window_days)
+    )
 
 
 def _recoded(column: FloatRow, codes: FloatRow) -> FloatRow:

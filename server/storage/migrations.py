@@ -28,6 +28,31 @@ JOURNAL: tuple[Step, ...] = (
     ),
 )
 
+VAULT: tuple[Step, ...] = (
+    (
+        """
+        CREATE TABLE texts (
+            identifier TEXT NOT NULL,
+            attribute TEXT NOT NULL,
+            event_time_us INTEGER NOT NULL,
+            stored_us INTEGER NOT NULL,
+            sealed BLOB,
+            PRIMARY KEY (identifier, attribute)
+        ) STRICT
+        """,
+        # One row: what tells its key from others, the time of the last scrub, and whether one is due.
+        """
+        CREATE TABLE vault (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            key_check BLOB,
+            scrubbed_us INTEGER NOT NULL,
+            is_due INTEGER NOT NULL
+        ) STRICT
+        """,
+        "INSERT INTO vault (one, key_check, scrubbed_us, is_due) VALUES (1, NULL, 0, 0)",
+    ),
+)
+
 
 async def migrate(connection: aiosqlite.Connection, steps: Sequence[Step], name: str) -> None:
     """Takes the steps that a database has not taken yet, each whole or not at all.

@@ -1,0 +1,101 @@
+"""Redaction: an entry of the journal without anything about those who were erased.
+
+An entry keeps its place, its time, and the sequence of its source: a message that was acknowledged stays acknowledged,
+so that no producer sends an erased customer's data again.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.domain.journal import (
+    DeltasReceived,
+    Entry,
+    IdentifiersLinked,
+    IdentifierUnlinked,
+    ProfilesLoaded,
+    Record,
+    Redacted,
+)
+from server.domain.load import ColumnBatch, LoadColumn
+from server.domain.profile import ProfileDelta
+
+Erased = Callable[[str, int], bool]
+"""Whether what was received of an identifier at a time is erased."""
+
+
+def redacted(record: Record, erased: Erased) -> Record:
+    """The record without anything about erased identifiers; the very same record if there is nothing."""
+    entry = record.entry
+    kept: Entry
+    match entry:
+        case DeltasReceived():
+            kept = _without_deltas(entry, erased)
+        case ProfilesLoaded():
+            kept = _without_rows(entry, erased)
+        case IdentifiersLinked(time_us, identifier, other) | IdentifierUnlinked(time_us, identifier, other):
+            # What a link says of the one it says of the other.
+            about = erased(identifier, time_us) or (bool(other) and erased(other, time_us))
+            kept = Redacted(time_us) if about else entry
+        case _:
+            return record
+    return record if kept is entry else Record(record.offset, kept)
+
+
+def _without_deltas(entry: DeltasReceived, erased: Erased) -> DeltasReceived | Redacted:
+    time_us = entry.time_us
+    deltas = tuple(
+        _without_links(delta, erased, time_us) for delta in entry.deltas if not erased(delta.customer_id, time_us)
+    )
+    # What is unchanged is the same object, which makes this comparison a quick one.
+    if len(deltas) == len(entry.deltas) and all(map(_is, deltas, entry.deltas)):
+        return entry
+    return entry._replace(deltas=deltas) if deltas or entry.sequence else Redacted(time_us)
+
+
+def _without_links(delta: ProfileDelta, erased: Erased, time_us: int) -> ProfileDelta:
+    """Somebody else's delta that named an erased identifier; it stays even if it did nothing but link.
+
+    It still says that its own customer is known, and since when.
+    """
+    others = delta.other_ids
+    if not others:
+        return delta
+    kept = tuple(other_id for other_id in others if not erased(other_id, time_us))
+    return delta if len(kept) == len(others) else delta._replace(other_ids=kept)
+
+
+def _is(left: object, right: object) -> bool:
+    return left is right
+
+
+def _without_rows(entry: ProfilesLoaded, erased: Erased) -> ProfilesLoaded:
+    batch, time_us = entry.batch, entry.time_us
+    keep = np.fromiter((not erased(identifier, time_us) for identifier in batch.customer_ids), np.bool_)
+    if keep.all():
+        return entry
+    identifiers = _where(keep, batch.customer_ids)
+    columns = tuple(_column(column, keep) for column in batch.columns) if identifiers else ()
+    return entry._replace(batch=ColumnBatch(identifiers, batch.event_times_us[keep], columns))
+
+
+def _column(column: LoadColumn, keep: NDArray[np.bool_]) -> LoadColumn:
+    """A column without the values of some customers, and without the texts that only they had."""
+    name, values, texts, lengths = column
+    if len(lengths):
+        values = values[np.repeat(keep, np.maximum(lengths, 0))]
+        lengths = lengths[keep]
+    else:
+        values = values[keep]
+    if not texts:
+        return LoadColumn(name, values, texts, lengths)
+    present = ~np.isnan(values)
+    used = np.unique(values[present])
+    renumbered = values.copy()
+    renumbered[present] = np.searchsorted(used, values[present])
+    return LoadColumn(name, renumbered, tuple(texts[int(place)] for place in used), lengths)
+
+
+def _where(keep: NDArray[np.bool_], texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(text for text, kept in zip(texts, keep.tolist(), strict=True) if kept)
