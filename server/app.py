@@ -189,7 +189,7 @@ async def _serve_catalogs(service: _Service, path: Path | None, manifests: Mappi
     if known is not None:
         compiled = replace(_compiled(known.text, manifests), version=known.version)
         if compiled.customer == known.schema:
-            state.serve(compiled)
+            state.serve(state.prepare(compiled))
         else:
             # This version lays the same catalog out in another way.
             await publish(state, service.writer, replace(compiled, version=known.version + 1), utc_now())

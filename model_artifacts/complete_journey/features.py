@@ -19,6 +19,7 @@ from model_artifacts.complete_journey.catalog import Document
 from model_artifacts.complete_journey.deltas import Delta, Value
 from server.domain import attribute as attributes
 from server.domain.attribute import AttributeType, days_since_epoch
+from server.domain.clock import microseconds_of
 from server.domain.model import Feature, ModelInput, Scope
 from server.domain.profile import AttributeUpdates
 from server.execution.compile import compile_catalog
@@ -73,12 +74,13 @@ def _feature(name: str) -> Feature:
 
 def _profiles(catalog: CompiledCatalog, deltas: Iterable[Delta], now: datetime) -> ProfileTable:
     profiles = ProfileTable(catalog.customer)
-    today = days_since_epoch(now)
+    now_us = microseconds_of(now)
     for version, (customer, values) in enumerate(deltas, 1):
         changes = compile_updates(AttributeUpdates(set=_domain(values)), catalog.customer)
-        profiles.update(customer, changes, version, today)
+        row = profiles.ensure(customer)
+        profiles.update(row, changes, now_us, version, now_us)
         for purpose in catalog.customer.purposes:
-            profiles.record_consent(customer, purpose, True, version, today)
+            profiles.record_consent(row, purpose, True, now_us, version)
     return profiles
 
 

@@ -103,11 +103,11 @@ async def publish(state: State, writer: Writer, catalog: CompiledCatalog, now: d
     Raises:
         OpportuneError: INVALID_CATALOG if a model cannot take its offers, JOURNAL_FULL, JOURNAL_FAILED.
     """
-    state.scorers_for(catalog)
+    prepared = state.prepare(catalog)
     entry = CatalogPublished(
         microseconds_of(now), catalog.version, catalog.etag, catalog.text, catalog.customer, catalog.identity
     )
-    await writer.write(entry, catalog)
+    await writer.write(entry, prepared)
 
 
 def refusal(problems: list[Problem]) -> OpportuneError:

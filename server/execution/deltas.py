@@ -1,7 +1,7 @@
 """ApplyProfileDeltas: takes the deltas of producers, in their order, each request of a source once."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,14 @@ from server.domain.attribute import AttributeType, Schema
 from server.domain.clock import microseconds_of
 from server.domain.errors import ErrorReason, OpportuneError, invalid_field
 from server.domain.identifier import is_identifier, require_identifier
-from server.domain.journal import DeltasReceived, DeltasRejected, Rejection
+from server.domain.journal import DeltasReceived, DeltasRejected
 from server.domain.profile import AttributeUpdates, ConsentUpdate, ProfileDelta, RejectedDelta
 from server.domain.vault import SealedText, Sealer
 from server.execution.facts import CompiledDelta, CompiledDeltas
 from server.execution.rejections import RejectionLimit
 from server.execution.sources import Accepted, Sources
 from server.execution.state import Clock, State
-from server.execution.writer import Writer, Written
+from server.execution.writer import Writer, Written, rejections_of
 from server.input.matching import match_key
 
 MAX_DELTAS = 1_000
@@ -76,17 +76,19 @@ class ApplyProfileDeltas:
         """
         if len(deltas) > MAX_DELTAS:
             raise invalid_field("deltas", f"has more than {MAX_DELTAS:,} entries")
-        schema = self._state.catalog.customer
+        # Before the first catalog nobody has said what a delta may set.
+        _ = self._state.catalog
         known = self._sources.known(source, sequence, not deltas)
         if known is not None:
             return known
         now = self._clock()
         self._limit.check(source, now)
-        request = _Request(schema, self._sealer, self._state, microseconds_of(now))
+        request = _Request(self._state.profiles.schema, self._sealer, self._state, microseconds_of(now))
         request.take(deltas)
         self._limit.count(source, len(request.rejected), now)
         written = self._write(source, sequence, request)
-        return Accepted(source, sequence, sequence, written, tuple(request.rejected))
+        acknowledges = sequence or self._sources.watermark(source)
+        return Accepted(source, sequence, acknowledges, written, tuple(request.rejected))
 
     async def settle(self, accepted: Accepted) -> DeltasApplied:
         """Waits until an accepted request is durable and visible, and everything of its source before it.
@@ -98,25 +100,20 @@ class ApplyProfileDeltas:
         if accepted.written is not None:
             # The entry stays on its way even if its caller leaves.
             written = await asyncio.shield(accepted.written)
-            if written.refused:
-                refused = [each for each in written.refused if not each.applied]
+            refused = [each for each in written.refused if not each.applied]
+            if refused and accepted.mine:
                 rejected = tuple(sorted([*rejected, *refused], key=lambda each: each.index))
-                self._limit.count(accepted.source, len(written.refused), self._clock())
-                await self._record(accepted.source, accepted.sequence, written.refused)
+                self._limit.count(accepted.source, len(refused), self._clock())
         return DeltasApplied(accepted.acknowledges, self._state.facts.offset, rejected)
 
     def _write(self, source: str, sequence: int, request: "_Request") -> "asyncio.Future[Written]":
         if request.rejected:
-            self._record(source, sequence, request.rejected)
+            self._writer.write(DeltasRejected(request.time_us, source, sequence, rejections_of(request.rejected)))
         entry = DeltasReceived(request.time_us, source, sequence, tuple(each.delta for each in request.compiled))
         compiled = CompiledDeltas(request.schema, request.compiled)
         return self._sources.write(
             source, sequence, entry, compiled=compiled, sealed=request.sealed, weight=len(request.compiled) or 1
         )
-
-    def _record(self, source: str, sequence: int, rejected: Iterable[RejectedDelta]) -> "asyncio.Future[Written]":
-        rejections = tuple(Rejection(each.index, each.error.reason.name, each.error.message) for each in rejected)
-        return self._writer.write(DeltasRejected(microseconds_of(self._clock()), source, sequence, rejections))
 
 
 class _Request:

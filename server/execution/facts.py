@@ -174,8 +174,10 @@ class Facts:
         found = {identifier: self.profiles.find(identifier) for identifier in identifiers}
         rows = {member for row in found.values() if row >= 0 for member in self.profiles.graph.members(row)}
         joined = len(rows) + sum(row < 0 for row in found.values())
+        largest = max((len(self.profiles.graph.members(row)) for row in found.values() if row >= 0), default=1)
         limit = self.policy.max_identifiers
-        if joined > limit:
+        # Those who are one customer already may be more than a newer catalog allows.
+        if joined > max(limit, largest):
             message = f"the customer would have {joined} identifiers; the catalog allows {limit}"
             raise OpportuneError(ErrorReason.TOO_MANY_IDENTIFIERS, message, {"max_identifiers": str(limit)})
 

@@ -134,6 +134,7 @@ async def finish_erasures(  # noqa: PLR0917  # everything that may hold a custom
         removed += await erase_from_vault(vault, ledger)
         await vault.scrub(now_us)
     await snapshots.renew()
-    await ledger.finish(Cut(journal.head, now_us, now_us))
+    # What is received from now on, in this very microsecond too, is a new customer's.
+    await ledger.finish(Cut(journal.head, now_us - 1, now_us - 1))
     _LOG.info("finished erasures: %d entries and identifiers had something left", removed)
     return removed

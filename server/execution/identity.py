@@ -3,7 +3,7 @@
 from server.domain.clock import microseconds_of
 from server.domain.errors import ErrorReason, OpportuneError, invalid_field
 from server.domain.identifier import require_identifier
-from server.domain.journal import DeltasRejected, IdentifiersLinked, IdentifierUnlinked, Rejection
+from server.domain.journal import IdentifiersLinked, IdentifierUnlinked
 from server.domain.profile import Profile
 from server.execution.profiles import GetProfile
 from server.execution.state import Clock, State
@@ -31,11 +31,9 @@ class LinkIdentifiers:
             raise invalid_field("other_id", "is the same identifier")
         # Before the first catalog nobody has said how identifiers may be joined.
         _ = self._state.catalog
-        now_us = microseconds_of(self._clock())
-        written = await self._writer.write(IdentifiersLinked(now_us, customer_id, other_id))
+        entry = IdentifiersLinked(microseconds_of(self._clock()), customer_id, other_id)
+        written = await self._writer.write(entry)
         for refused in written.refused:
-            rejection = Rejection(refused.index, refused.error.reason.name, refused.error.message)
-            await self._writer.write(DeltasRejected(now_us, "", 0, (rejection,)))
             raise refused.error
         return self._profile(customer_id)
 

@@ -29,7 +29,7 @@ class RejectionLimit:
         if source not in self._windows:
             return
         start, counted = self._window(source, now)
-        if counted < self._per_minute:
+        if counted <= self._per_minute:
             return
         message = f"{counted:,} deltas of the source were refused within a minute; {self._per_minute:,} are allowed"
         metadata = {"rejected_per_minute": str(self._per_minute)}

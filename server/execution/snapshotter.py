@@ -8,7 +8,7 @@ from typing import Protocol
 
 from server.domain.clock import microseconds_of
 from server.domain.errors import OpportuneError
-from server.domain.journal import Journal
+from server.domain.journal import Journal, JournalDamagedError
 from server.execution.snapshot import Capture, capture
 from server.execution.state import Clock, State
 
@@ -74,7 +74,7 @@ class Snapshotter:
                 try:
                     await self.take()
                     await self.let_go()
-                except (OSError, OpportuneError) as error:
+                except (OSError, OpportuneError, JournalDamagedError) as error:
                     _LOG.warning("no snapshot could be taken: %s", error)
                     self._taken_at = self._clock()
 

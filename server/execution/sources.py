@@ -5,8 +5,8 @@ acknowledged again and not written twice.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 from server.domain.errors import OpportuneError, invalid_field
@@ -25,6 +25,7 @@ class Accepted(NamedTuple):
         acknowledges: The sequence up to which everything is durable and visible once `written` is done.
         written: None if there was nothing to write and nothing to wait for.
         rejected: The deltas that were refused at once.
+        mine: Whether the message was written for this caller, who is told what was refused; others sent it again.
     """
 
     source: str
@@ -32,6 +33,25 @@ class Accepted(NamedTuple):
     acknowledges: int
     written: "asyncio.Future[Written] | None"
     rejected: tuple[RejectedDelta, ...] = ()
+    mine: bool = True
+
+
+class _Messages:
+    """What one source has sent and is not applied: messages on their way, in order, and the first that was lost."""
+
+    __slots__ = ("lost", "on_their_way")
+
+    def __init__(self) -> None:
+        self.on_their_way: deque[tuple[int, asyncio.Future[Written]]] = deque()
+        self.lost: tuple[int, OpportuneError] | None = None
+
+    def settle(self) -> None:
+        """Takes note of what has become of the messages that were on their way."""
+        while self.on_their_way and self.on_their_way[0][1].done():
+            sequence, written = self.on_their_way.popleft()
+            error = None if written.cancelled() else written.exception()
+            if isinstance(error, OpportuneError) and (self.lost is None or sequence < self.lost[0]):
+                self.lost = (sequence, error)
 
 
 class Sources:
@@ -40,8 +60,7 @@ class Sources:
     def __init__(self, state: State, writer: Writer) -> None:
         self._state = state
         self._writer = writer
-        self._on_their_way: dict[str, tuple[int, asyncio.Future[Written]]] = {}
-        self._lost: dict[str, tuple[int, OpportuneError]] = {}
+        self._messages: dict[str, _Messages] = {}
 
     def watermark(self, source: str) -> int:
         """The last sequence of a source that is durable and applied."""
@@ -60,14 +79,14 @@ class Sources:
         watermark = self.watermark(source)
         if empty:
             return Accepted(source, 0, watermark, None)
-        latest, written = self._latest(source)
-        if sequence and sequence <= latest:
-            return Accepted(source, sequence, max(sequence, watermark), written)
-        lost = self._lost.get(source)
-        if lost is not None and sequence > lost[0]:
-            raise lost[1]
-        if lost is not None and sequence:
-            del self._lost[source]
+        messages = self._settled(source)
+        if messages is None:
+            return Accepted(source, sequence, watermark, None) if 0 < sequence <= watermark else None
+        latest, written = messages.on_their_way[-1] if messages.on_their_way else (watermark, None)
+        if 0 < sequence <= latest:
+            return Accepted(source, sequence, max(sequence, watermark), written, mine=False)
+        if messages.lost is not None and sequence > messages.lost[0]:
+            raise messages.lost[1]
         return None
 
     def write(
@@ -83,19 +102,18 @@ class Sources:
         """Has a message's entry written; see `Writer.write`."""
         written = self._writer.write(entry, compiled, sealed, weight)
         if sequence:
-            self._on_their_way[source] = (sequence, written)
-            written.add_done_callback(partial(self._note_loss, source, sequence))
+            messages = self._messages.setdefault(source, _Messages())
+            messages.lost = None
+            messages.on_their_way.append((sequence, written))
         return written
 
-    def _latest(self, source: str) -> "tuple[int, asyncio.Future[Written] | None]":
-        """The last sequence of a source that is applied or on its way, and what it waits for."""
-        on_its_way = self._on_their_way.get(source)
-        if on_its_way is not None and not on_its_way[1].done():
-            return on_its_way
-        self._on_their_way.pop(source, None)
-        return self.watermark(source), None
-
-    def _note_loss(self, source: str, sequence: int, written: "asyncio.Future[Written]") -> None:
-        error = None if written.cancelled() else written.exception()
-        if isinstance(error, OpportuneError):
-            self._lost.setdefault(source, (sequence, error))
+    def _settled(self, source: str) -> _Messages | None:
+        """The messages of a source as they are now; None if all of them are applied."""
+        messages = self._messages.get(source)
+        if messages is None:
+            return None
+        messages.settle()
+        if not messages.on_their_way and messages.lost is None:
+            del self._messages[source]
+            return None
+        return messages

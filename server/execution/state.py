@@ -1,7 +1,8 @@
 """The state that the use cases share: facts, models, and the catalog as it is served. One event loop owns it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.journal import Record
@@ -9,7 +10,7 @@ from server.domain.model import Model, ModelFailure
 from server.domain.profile import RejectedDelta
 from server.execution.compiled import CompiledCatalog
 from server.execution.decide import Snapshot
-from server.execution.facts import CompiledDeltas, Facts
+from server.execution.facts import CompiledDelta, CompiledDeltas, Facts
 from server.execution.scoring import Scorer
 from server.input.profiles import ProfileTable
 
@@ -20,6 +21,13 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """The system's clock."""
     return datetime.now(UTC)
+
+
+class PreparedCatalog(NamedTuple):
+    """A compiled catalog with a scorer for each of its models."""
+
+    catalog: CompiledCatalog
+    scorers: dict[str, Scorer]
 
 
 class State:
@@ -67,23 +75,38 @@ class State:
 
         A catalog's rows and its compiled form change places together, between two requests.
         """
-        if isinstance(compiled, CompiledCatalog):
+        if isinstance(compiled, PreparedCatalog):
             refused = self.facts.apply(record)
             self.serve(compiled)
             return refused
-        deltas = compiled if isinstance(compiled, CompiledDeltas) else None
-        if deltas is not None and deltas.schema is not self.facts.profiles.schema:
-            deltas = None
-        return self.facts.apply(record, None if deltas is None else deltas.deltas)
+        if not isinstance(compiled, CompiledDeltas):
+            return self.facts.apply(record)
+        if compiled.schema is self.facts.profiles.schema:
+            return self.facts.apply(record, compiled.deltas)
+        fitting, refused = self._compiled_anew(compiled.deltas)
+        return sorted(refused + self.facts.apply(record, fitting), key=lambda each: each.index)
 
-    def serve(self, catalog: CompiledCatalog) -> None:
-        """Serves a catalog, whose schema the profiles have, from the next request on.
+    def prepare(self, catalog: CompiledCatalog) -> PreparedCatalog:
+        """A catalog with everything that serving it needs.
 
         Raises:
-            OpportuneError: INVALID_CATALOG if a model cannot take its offers; the catalog before goes on serving.
+            OpportuneError: INVALID_CATALOG if a model cannot take its offers.
         """
-        self._scorers = self.scorers_for(catalog)
-        self._catalog = catalog
+        return PreparedCatalog(catalog, self.scorers_for(catalog))
+
+    def serve(self, prepared: PreparedCatalog) -> None:
+        """Serves a catalog, whose schema the profiles have, from the next request on."""
+        self._catalog, self._scorers = prepared
+
+    def _compiled_anew(self, deltas: Sequence[CompiledDelta]) -> tuple[list[CompiledDelta], list[RejectedDelta]]:
+        """Deltas by the schema of now, and those that a catalog has overtaken: it does not know what they set."""
+        fitting, refused = [], []
+        for place, delta, _ in deltas:
+            try:
+                fitting.append(CompiledDelta(place, delta, self.facts.compile(delta)))
+            except OpportuneError as error:
+                refused.append(RejectedDelta(place, error))
+        return fitting, refused
 
     def scorers_for(self, catalog: CompiledCatalog) -> dict[str, Scorer]:
         """A scorer for each model that the catalog's placements name.

@@ -7,12 +7,20 @@ Nothing waits for company: with an idle journal an entry is committed at once.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
 from server.domain.errors import ErrorReason, OpportuneError
-from server.domain.journal import Entry, Journal, Record, journal_failed
+from server.domain.journal import (
+    DeltasReceived,
+    DeltasRejected,
+    Entry,
+    Journal,
+    Record,
+    Rejection,
+    journal_failed,
+)
 from server.domain.profile import RejectedDelta
 from server.domain.vault import SealedText, Vault
 from server.execution.state import State
@@ -142,11 +150,25 @@ class Writer:
             record = Record(self._state.facts.offset + 1, waiting.entry)
             written = Written(record.offset, self._state.apply(record, waiting.compiled))
             self._waiting.popleft()
-            if not waiting.future.done():
+            if written.refused:
+                self._record(waiting, written)
+            elif not waiting.future.done():
                 waiting.future.set_result(written)
             if perf_counter() > turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = perf_counter() + TURN_S
+
+    def _record(self, waiting: _Waiting, written: Written) -> None:
+        """Writes down what turned out to be refused, whoever still waits, and tells the caller when that is durable."""
+
+        def tell(_: object) -> None:
+            if not waiting.future.done():
+                waiting.future.set_result(written)
+
+        entry = waiting.entry
+        source, sequence = (entry.source, entry.sequence) if isinstance(entry, DeltasReceived) else ("", 0)
+        rejected = DeltasRejected(entry.time_us, source, sequence, rejections_of(written.refused))
+        self.write(rejected).add_done_callback(tell)
 
     def _refuse_all(self, error: OpportuneError) -> None:
         """Refuses everything that waits: what came later may build on what is lost."""
@@ -156,3 +178,8 @@ class Writer:
                 future.set_exception(error)
                 # Its caller may have gone; then nobody asks.
                 future.exception()
+
+
+def rejections_of(rejected: Iterable[RejectedDelta]) -> tuple[Rejection, ...]:
+    """What is written down of refused deltas."""
+    return tuple(Rejection(each.index, each.error.reason.name, each.error.message) for each in rejected)

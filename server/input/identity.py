@@ -33,7 +33,7 @@ class _GroupPage:
 
 
 class _LinkPage:
-    """Links: two rows, whether a match rule made it, and the customer's next link."""
+    """Links: two rows, whether a match rule asked for it, and the customer's next link."""
 
     __slots__ = ("left", "next", "right", "ruled")
 
@@ -49,7 +49,7 @@ class _LinkPage:
 
 
 class Link(NamedTuple):
-    """Two rows that belong together; a match rule or somebody said so."""
+    """Two rows that belong together. `ruled` if a match rule said so, whoever else did."""
 
     left: int
     right: int
@@ -112,7 +112,7 @@ class IdentityGraph:
             self.apart.discard(_pair(left, right))
         for number, link in self._numbered_links(self.customer(left)):
             if {link.left, link.right} == {left, right}:
-                self._links.writable(number >> PAGE_BITS).ruled[number & PAGE_MASK] = link.ruled and ruled
+                self._links.writable(number >> PAGE_BITS).ruled[number & PAGE_MASK] = link.ruled or ruled
                 return
         joined = self.customer(left) == self.customer(right)
         links = [*self.links(left), *([] if joined else self.links(right)), Link(left, right, ruled)]

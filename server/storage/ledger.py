@@ -185,7 +185,8 @@ class FileLedger(MemoryLedger):
 
     @classmethod
     def _read(cls, path: Path, content: bytes) -> Self:
-        lines = content.decode("ascii", "replace").splitlines()
+        # Whatever a damaged byte is, it is some character, and the checksum tells.
+        lines = content[:-1].decode("latin-1").split("\n")
         header = lines[0].split(" ")
         if header[0] == _HEADER and header[1:2] != [str(_VERSION)]:
             raise NewerEntryError(f"{path}: a newer server wrote it")
@@ -241,7 +242,7 @@ def _checked(fields: Sequence[str], before: str) -> tuple[bytes, str]:
     """A line with its checksum, and the checksum."""
     text = " ".join(fields)
     checksum = xxh3_64_hexdigest(f"{before} {text}".encode())
-    return f"{text} {checksum}\n".encode("ascii"), checksum
+    return f"{text} {checksum}\n".encode("latin-1"), checksum
 
 
 def _append(path: Path, size: int, content: bytes) -> None:

@@ -41,7 +41,7 @@ class DeltaStream(SequencedStream[pb.StreamProfileDeltasResponse]):
         """See `SequencedStream`."""
         newest = settled[-1][1]
         return pb.StreamProfileDeltasResponse(
-            acknowledged_sequence=newest.acknowledged_sequence,
+            acknowledged_sequence=self.acknowledged,
             profile_version=newest.profile_version,
             rejected=[
                 rejected_to(rejected, each.sequence) for each, applied in settled for rejected in applied.rejected
@@ -80,9 +80,7 @@ class LoadStream(SequencedStream[pb.LoadProfilesResponse]):
     def response(self, settled: list[tuple[Accepted, DeltasApplied]]) -> pb.LoadProfilesResponse:
         """See `SequencedStream`."""
         newest = settled[-1][1]
-        return pb.LoadProfilesResponse(
-            acknowledged_sequence=newest.acknowledged_sequence, profile_version=newest.profile_version
-        )
+        return pb.LoadProfilesResponse(acknowledged_sequence=self.acknowledged, profile_version=newest.profile_version)
 
     def closing(self, reason: str) -> pb.LoadProfilesResponse:
         """See `SequencedStream`."""

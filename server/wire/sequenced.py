@@ -33,6 +33,7 @@ class SequencedStream(ABC, Generic[_Response]):
         self._received: deque[object] = deque()
         self._arrived = asyncio.Event()
         self.source = ""
+        self.acknowledged = 0
 
     @abstractmethod
     def accept(self, message: Any) -> Accepted:
@@ -74,7 +75,8 @@ class SequencedStream(ABC, Generic[_Response]):
                     break
                 self._arrive(self._accept(message))
             self._arrive(_END)
-        except OpportuneError as error:
+        except Exception as error:
+            # Whatever ends the reading ends the call, behind what was received before.
             self._arrive(error)
 
     def _accept(self, message: Any) -> Accepted:
@@ -104,8 +106,10 @@ class SequencedStream(ABC, Generic[_Response]):
         except OpportuneError as error:
             item = error
         if settled:
+            # A question or a resend behind newer messages does not take their acknowledgement back.
+            self.acknowledged = max(self.acknowledged, *(applied.acknowledged_sequence for _, applied in settled))
             await self._stream.send(self.response(settled))
-        if isinstance(item, OpportuneError):
+        if isinstance(item, Exception):
             raise item
         if item is _CLOSING:
             await self._stream.send(self.closing(CLOSING_REASON))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from server.domain.journal import Entry, Record
 from server.domain.vault import SealedText
 from server.execution.state import State
-from server.execution.writer import Writer, Written
+from server.execution.writer import Writer, Written, _Waiting
 from server.storage.memory_journal import MemoryJournal
 
 _Result = TypeVar("_Result")
@@ -34,7 +34,11 @@ class DirectWriter(Writer):
         self.entries.append(entry)
         self.sealed += sealed
         future: asyncio.Future[Written] = asyncio.Future(loop=_NoLoop())
-        future.set_result(Written(offset, self._state.apply(Record(offset, entry), compiled)))
+        written = Written(offset, self._state.apply(Record(offset, entry), compiled))
+        if written.refused:
+            self._record(_Waiting(entry, weight, compiled, sealed, future), written)
+        else:
+            future.set_result(written)
         return future
 
 
