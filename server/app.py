@@ -32,7 +32,7 @@ from server.execution.rejected import ListRejectedDeltas
 from server.execution.rejections import RejectionLimit
 from server.execution.snapshotter import SnapshotPolicy, Snapshotter
 from server.execution.sources import Sources
-from server.execution.state import State, utc_now
+from server.execution.state import State, never_back, utc_now
 from server.execution.writer import Writer
 from server.inference.model import load_models
 from server.settings import Settings
@@ -69,6 +69,7 @@ class App:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._service.closing.set()
         await self._transport.stop(GRACE_S)
+        await self._service.erase.close()
         await self._service.writer.close()
 
     async def _tell_of_failure(self) -> None:
@@ -84,6 +85,7 @@ class _Service:
 
     def __init__(self, settings: Settings, stores: Stores, models: Mapping[str, Model], facts: Facts) -> None:
         self.stores = stores
+        self.clock = never_back(utc_now)
         self.state = State(models)
         self.state.facts = facts
         self.writer = Writer(stores.journal, self.state, stores.vault)
@@ -93,7 +95,10 @@ class _Service:
             every=timedelta(minutes=settings.snapshot_minutes),
             retention=timedelta(hours=settings.retention_hours),
         )
-        self.snapshotter = Snapshotter(self.state, stores.journal, stores.snapshots, utc_now, policy)
+        self.snapshotter = Snapshotter(self.state, stores.journal, stores.snapshots, self.clock, policy)
+        self.erase = EraseProfile(
+            self.state, self.writer, stores.journal, stores.vault, stores.ledger, self.snapshotter, self.clock
+        )
         self._settings = settings
 
     def profiles(self) -> ProfileUseCases:
@@ -102,22 +107,22 @@ class _Service:
         sources = Sources(state, writer)
         limit = RejectionLimit(self._settings.rejected_per_minute)
         return ProfileUseCases(
-            apply=ApplyProfileDeltas(state, writer, sources, clock=utc_now, limit=limit, sealer=stores.sealer),
-            load=LoadProfiles(state, sources, utc_now),
+            apply=ApplyProfileDeltas(state, writer, sources, clock=self.clock, limit=limit, sealer=stores.sealer),
+            load=LoadProfiles(state, sources, self.clock),
             sources=sources,
             rejected=ListRejectedDeltas(stores.journal),
-            get=GetProfile(state, utc_now),
-            link=LinkIdentifiers(state, writer, utc_now),
-            unlink=UnlinkIdentifier(state, writer, utc_now),
-            export=ExportProfile(state, stores.journal, stores.vault, utc_now),
-            erase=EraseProfile(state, writer, stores.journal, stores.vault, stores.ledger, self.snapshotter, utc_now),
+            get=GetProfile(state, self.clock),
+            link=LinkIdentifiers(state, writer, self.clock),
+            unlink=UnlinkIdentifier(state, writer, self.clock),
+            export=ExportProfile(state, stores.journal, stores.vault, self.clock),
+            erase=self.erase,
         )
 
     def endpoints(self, compile_catalog: Compile) -> list[Endpoint | StreamEndpoint]:
         """Every method of every service."""
-        rank = RankOffers(self.state, utc_now, _decision_ids())
-        servicer = profiles.ProfileServicer(self.profiles(), utc_now, self._settings.max_outstanding, self.closing)
-        publish_catalog = PublishCatalog(self.state, self.writer, utc_now, compile_catalog)
+        rank = RankOffers(self.state, self.clock, _decision_ids())
+        servicer = profiles.ProfileServicer(self.profiles(), self.clock, self._settings.max_outstanding, self.closing)
+        publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
         services = (
             (decision_service_pb2, "DecisionService", decisions.DecisionServicer(rank), decisions.LIMITS_BYTES),
@@ -147,7 +152,9 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     service = _Service(settings, stores, models, recovered.facts)
     service.writer.start()
     stack.push_async_callback(service.writer.close)
-    await finish_erasures(recovered.erased, stores.journal, stores.vault, stores.ledger, service.snapshotter, utc_now)
+    await finish_erasures(
+        recovered.erased, stores.journal, stores.vault, stores.ledger, service.snapshotter, service.clock
+    )
     await _serve_catalogs(service, settings.catalog, manifests)
     _tune_collector()
     transport = _transport(settings, service.endpoints(partial(compile_elsewhere, manifests=manifests)))
@@ -192,11 +199,11 @@ async def _serve_catalogs(service: _Service, path: Path | None, manifests: Mappi
             state.serve(state.prepare(compiled))
         else:
             # This version lays the same catalog out in another way.
-            await publish(state, service.writer, replace(compiled, version=known.version + 1), utc_now())
+            await publish(state, service.writer, replace(compiled, version=known.version + 1), service.clock())
     if path is not None:
         compiled = _compiled(path.read_text(encoding="utf-8"), manifests)
         if known is None or compiled.etag != known.etag:
-            await publish(state, service.writer, replace(compiled, version=state.catalog_version + 1), utc_now())
+            await publish(state, service.writer, replace(compiled, version=state.catalog_version + 1), service.clock())
 
 
 def _compiled(text: str, manifests: Mapping[str, Manifest]) -> CompiledCatalog:

@@ -25,7 +25,9 @@ async def report_on(data: Path, erasures: Path | None, accept_loss: bool, json_p
         raise FileNotFoundError(f"there is no folder {data}")
     started = time.perf_counter()
     async with AsyncExitStack() as stack:
-        stores = await open_stores(Settings(data=data, erasures=erasures), stack, accept_loss)
+        stores = await open_stores(
+            Settings(data=data, erasures=erasures), stack, accept_loss=accept_loss, with_vault=False
+        )
         recovered = await recover(stores.journal, stores.snapshots, stores.ledger, print)
         report = _report(recovered, stores.journal.first, stores.journal.head)
     report["seconds"] = round(time.perf_counter() - started, 3)

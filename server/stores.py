@@ -56,8 +56,10 @@ class Stores:
         return isinstance(self.snapshots, SnapshotFolder)
 
 
-async def open_stores(settings: Settings, stack: AsyncExitStack, accept_loss: bool = False) -> Stores:
-    """Opens the stores that settings name; the stack closes them.
+async def open_stores(
+    settings: Settings, stack: AsyncExitStack, *, accept_loss: bool = False, with_vault: bool = True
+) -> Stores:
+    """Opens the stores that settings name, the vault if it is wanted; the stack closes them.
 
     Raises:
         FolderInUseError: another server uses the data folder.
@@ -71,12 +73,20 @@ async def open_stores(settings: Settings, stack: AsyncExitStack, accept_loss: bo
     folder = stack.enter_context(DataFolder.open(settings.data))
     journal = await SqliteJournal.open(folder.path, accept_loss=accept_loss)
     stack.push_async_callback(journal.close)
+    ledger_path = settings.erasures or folder.erasures
+    if journal.head and not ledger_path.exists():
+        # Without it, a restored backup brings back whoever was erased since.
+        raise RuntimeError(
+            f"there is no erasure ledger {ledger_path}, and {folder.path} is not new: restore the ledger, "
+            "or, if nobody was ever erased, make an empty file there"
+        )
     opened: Vault | None = None
+    if sealer is None and with_vault and folder.vault.exists():
+        raise RuntimeError(f"{folder.vault} has identifying texts, and there is no vault key to erase them with")
     if sealer is not None:
         opened = await SqliteVault.open(folder.vault, sealer)
         stack.push_async_callback(opened.close)
-    ledger = FileLedger.open(settings.erasures or folder.erasures)
-    return Stores(journal, SnapshotFolder(folder.snapshots), ledger, sealer, opened)
+    return Stores(journal, SnapshotFolder(folder.snapshots), FileLedger.open(ledger_path), sealer, opened)
 
 
 def _sealer(settings: Settings) -> VaultSealer | None:

@@ -23,6 +23,18 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def never_back(clock: Clock) -> Clock:
+    """A clock that stands still while another one is behind what it has told: entries are in order of their times."""
+    latest = datetime.min.replace(tzinfo=UTC)
+
+    def tell() -> datetime:
+        nonlocal latest
+        latest = max(latest, clock())
+        return latest
+
+    return tell
+
+
 class PreparedCatalog(NamedTuple):
     """A compiled catalog with a scorer for each of its models."""
 

@@ -4,6 +4,7 @@ Exactly one connection of a database writes and checkpoints: SQLite before 3.51.
 them reset its write-ahead log at once. Others read only, never checkpoint, and are closed before the one that writes.
 """
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from pathlib import Path
 import aiosqlite
 
 from server.domain.journal import JournalDamagedError
+
+# At its finest level aiosqlite logs the parameters of statements: identifiers and everything else.
+logging.getLogger("aiosqlite").setLevel(logging.INFO)
 
 Connector = Callable[[Path], sqlite3.Connection]
 """Opens a database. Each statement is a transaction of its own unless BEGIN says otherwise."""
