@@ -1,38 +1,70 @@
 """`python -m loadtest SCENARIO [--json FILE]`: prints a table and writes JSON."""
 
 import argparse
+import dataclasses
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
+from loadtest.arguments import parser
+from loadtest.deltas import DeltasOptions, deltas
+from loadtest.freshness import FreshnessOptions, freshness
 from loadtest.ingest import RejectedError
+from loadtest.memory import MemoryOptions, memory
+from loadtest.mixed import MixedOptions, mixed
 from loadtest.probe import NotRankedError
 from loadtest.rank import RankOptions, rank
+from loadtest.read_back import NotKeptError
+from loadtest.recover import RecoverOptions, recover
 from loadtest.report import rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
 from loadtest.serving import ServerFailedError
 from loadtest.target import GeneratorFailedError
+from loadtest.writing_report import deltas_table, freshness_table, memory_table, mixed_table, recover_table
 
 FAILURES = (
     ServerFailedError,
     GeneratorFailedError,
     NotRankedError,
+    NotKeptError,
     RejectedError,
     TimeoutError,
 )
 SET_UP_S_MAX = 420
-"""Longest time for starting, loading and saturating; the open loop adds at most six times `--seconds`."""
+"""Longest time for starting, loading and saturating; an open loop adds at most six times `--seconds`."""
+
+LOADED_PER_S_MIN = 10_000
+"""A server that is filled more slowly than this is given up."""
+
+
+class Scenario(NamedTuple):
+    """What a scenario is made of: its options, itself, and its table."""
+
+    options: type[Any]
+    run: Callable[[Any], dict[str, object]]
+    table: Callable[[Mapping[str, Any]], str]
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "rank": Scenario(RankOptions, rank, rank_table),
+    "scaling": Scenario(ScalingOptions, scaling, scaling_table),
+    "deltas": Scenario(DeltasOptions, deltas, deltas_table),
+    "freshness": Scenario(FreshnessOptions, freshness, freshness_table),
+    "mixed": Scenario(MixedOptions, mixed, mixed_table),
+    "memory": Scenario(MemoryOptions, memory, memory_table),
+    "recover": Scenario(RecoverOptions, recover, recover_table),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a scenario. Exit status 0, 1 if it failed, 130 if it was interrupted."""
-    options = _parser().parse_args(arguments)
-    _bound(SET_UP_S_MAX + round(6 * options.seconds))
+    options = parser(__doc__).parse_args(arguments)
+    scenario = SCENARIOS[options.scenario]
+    _bound(_seconds_max(options))
     try:
-        figures, table = _run(options)
+        figures = scenario.run(_chosen(scenario, options))
     except FAILURES as failure:
         print(f"The load test failed: {failure}", file=sys.stderr)
         return 1
@@ -41,21 +73,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     if options.json:
         write_json(options.json, figures)
-    print(table)
+    print(scenario.table(figures))
     return 0
 
 
-def _run(options: argparse.Namespace) -> tuple[Mapping[str, Any], str]:
-    if options.scenario == "scaling":
-        figures = scaling(
-            ScalingOptions(transport=options.transport, seconds=options.seconds, hold_cores=options.hold_cores)
-        )
-        return figures, scaling_table(figures)
-    chosen = RankOptions(
-        options.offers, options.profiles, options.transport, options.seconds, options.demo, options.hold_cores
+def _chosen(scenario: Scenario, options: argparse.Namespace) -> object:
+    """The scenario's options: those that the command line takes, and defaults for the others."""
+    given = vars(options)
+    return scenario.options(
+        **{field.name: given[field.name] for field in dataclasses.fields(scenario.options) if field.name in given}
     )
-    figures = rank(chosen)
-    return figures, rank_table(figures)
+
+
+def _seconds_max(options: argparse.Namespace) -> int:
+    given: dict[str, Any] = vars(options)
+    loading_s = given.get("profiles", 0) / LOADED_PER_S_MIN
+    # A probe of each kind takes at most a tenth of a second, set-up of its window included.
+    probing_s = given.get("probes", 0) / 10
+    return SET_UP_S_MAX + int(6 * given.get("seconds", 0) + probing_s + loading_s)
 
 
 def _bound(seconds: int) -> None:
@@ -72,38 +107,6 @@ def _bound(seconds: int) -> None:
     for handled in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
         signal.signal(handled, unwind)
     signal.alarm(seconds)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtest", description=__doc__)
-    scenarios = parser.add_subparsers(dest="scenario", required=True)
-    ranking = scenarios.add_parser("rank", help="RankOffers beside an empty call on stock grpc.aio")
-    ranking.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
-    ranking.add_argument("--profiles", type=_positive, default=100_000, help="customers (default: 100000)")
-    ranking.add_argument("--demo", action="store_true", help="rank the demo's real catalog and customers")
-    comparing = scenarios.add_parser("scaling", help="ten times the offers, a hundred times the profiles")
-    for scenario in (ranking, comparing):
-        scenario.add_argument("--transport", choices=("native", "grpcio"), default="native")
-        scenario.add_argument("--seconds", type=_seconds, default=20.0, help="open loop, each (default: 20)")
-        scenario.add_argument(
-            "--hold-cores", action="store_true", help="spin on idle cores, for machines that take them away"
-        )
-        scenario.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
-    return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError("from 1 to 3600")
-    return seconds
 
 
 if __name__ == "__main__":

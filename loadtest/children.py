@@ -23,15 +23,25 @@ def child(
     stdin: int = subprocess.DEVNULL,
     stdout: int | IO[str] | None = None,
     stderr: int | IO[str] | None = None,
+    scratch: Path | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """Runs `python ARGUMENTS` from the root until the block ends, then SIGTERM and, 8 s later, SIGKILL.
 
     A session of its own keeps the terminal's Ctrl-C from it: the parent unwinds and ends it. If the parent is
-    killed instead, the kernel ends it (`tether`).
+    killed instead, the kernel ends it (`tether`). Its temporary files go to `scratch`, where one that is killed may
+    leave them.
     """
     tethered = [sys.executable, "-m", "loadtest.children", str(os.getpid()), *command]
+    environment = None if scratch is None else os.environ | {"TMPDIR": str(scratch)}
     process = subprocess.Popen(
-        tethered, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr, text=True, start_new_session=True
+        tethered,
+        cwd=ROOT,
+        env=environment,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
     )
     try:
         yield process

@@ -1,7 +1,7 @@
 """The load generator, in a process of its own: commands come as lines of JSON, and so do the results.
 
-It ends with its standard input. `python -m loadtest.generator ADDRESS FILE`, with length-prefixed requests in
-FILE.
+It ends with its standard input. `python -m loadtest.generator ADDRESS FILE TRANSPORT`, with length-prefixed requests
+in FILE; TRANSPORT is one of `TRANSPORTS`.
 """
 
 import asyncio
@@ -11,19 +11,46 @@ import json
 import struct
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvloop
 
 from loadtest.clock import PreciseClock
 from loadtest.closed_loop import closed_loop
+from loadtest.delta_stream import DeltaTransport
+from loadtest.fresh_probe import ProbeTransport
 from loadtest.open_loop import OpenLoop, poisson
 from loadtest.tally import Tally
 from loadtest.transport import GrpcTransport
 
 LENGTH = struct.Struct(">I")
+
+
+class Transport(Protocol):
+    """A way to a server. Made on a running loop, as connections belong to one."""
+
+    async def send(self, payload: bytes) -> str:
+        """Sends one serialised request and returns what became of it; does not raise."""
+        ...
+
+    def rungs(self) -> Counter[str]:
+        """What the answers since the last time were like."""
+        ...
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        ...
+
+
+TRANSPORTS: Mapping[str, Callable[[str], Transport]] = {
+    "rank": GrpcTransport,
+    "deltas": DeltaTransport,
+    "probe-acknowledged": lambda address: ProbeTransport(address, acknowledged=True),
+    "probe-at-once": lambda address: ProbeTransport(address, acknowledged=False),
+}
 
 
 def write_payloads(file: Path, payloads: Iterable[bytes]) -> None:
@@ -43,11 +70,11 @@ def read_payloads(file: Path) -> list[bytes]:
 
 
 class Generator:
-    """Runs commands `{"loop": "closed" | "open", …}` one after the other against one address."""
+    """Runs commands `{"loop": "closed" | "open", …}` one after the other over one transport."""
 
-    def __init__(self, address: str, payloads: list[bytes]) -> None:
+    def __init__(self, transport: Transport, payloads: list[bytes]) -> None:
         self._payloads: Iterator[bytes] = itertools.cycle(payloads)
-        self._transport = GrpcTransport(address)
+        self._transport = transport
         self._clock = PreciseClock()
 
     async def run(self, command: dict[str, Any]) -> dict[str, object]:
@@ -80,9 +107,9 @@ class Generator:
         self._clock.close()
 
 
-async def serve(address: str, file: Path) -> None:
+async def serve(address: str, file: Path, transport: str) -> None:
     """Answers commands until standard input ends."""
-    generator = Generator(address, read_payloads(file))
+    generator = Generator(TRANSPORTS[transport](address), read_payloads(file))
     # The payloads live for ever: keep the garbage collector from walking them in the middle of a window.
     gc.collect()
     gc.freeze()
@@ -93,4 +120,4 @@ async def serve(address: str, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1], Path(sys.argv[2])))
+    uvloop.run(serve(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

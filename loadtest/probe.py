@@ -15,10 +15,12 @@ DEADLINE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What answers look like. `reply` is the one of median size; `eligible_mean` counts scored offers."""
+    """What answers look like. `reply` is the one of median size; `eligible_mean` counts scored offers; `offers` are all
+    those that were in any answer."""
 
     reply: bytes
     eligible_mean: float
+    offers: frozenset[str]
 
 
 class NotRankedError(Exception):
@@ -34,7 +36,8 @@ def probe(address: str, requests: Sequence[bytes]) -> Sample:
         eligible = [_eligible(rank, request) for request in parsed[:EXPLAINED]]
     _check([reply.decision for reply in replies])
     by_size = sorted((reply.SerializeToString() for reply in replies), key=len)
-    return Sample(by_size[len(by_size) // 2], sum(eligible) / len(eligible))
+    offers = frozenset(offer.offer_id for reply in replies for offer in reply.decision.offers)
+    return Sample(by_size[len(by_size) // 2], sum(eligible) / len(eligible), offers)
 
 
 def _check(decisions: Sequence[Decision]) -> None:

@@ -52,6 +52,29 @@ def process_seconds(stat: str) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
+def resident_bytes(pid: int) -> int:
+    """The memory that a process holds now (VmRSS)."""
+    return _status_bytes(pid, "VmRSS")
+
+
+def resident_bytes_max(pid: int) -> int:
+    """The most memory that a process ever held (VmHWM)."""
+    return _status_bytes(pid, "VmHWM")
+
+
+def _status_bytes(pid: int, name: str) -> int:
+    for line in (PROC / str(pid) / "status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"Process {pid} has no {name}: it has ended.")
+
+
+def written_bytes(pid: int) -> int:
+    """What a process has sent to storage so far."""
+    lines = (PROC / str(pid) / "io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process started and that still run; none on kernels that do not list them."""
     lists = (PROC / str(pid) / "task").glob("*/children")

@@ -41,9 +41,24 @@ def opportune(workload: Workload, port: int, transport: str) -> Sequence[str]:
     return ["-m", "server", "serve", "--ephemeral", *files, *where]
 
 
+def durable(data: Path, *settings: str) -> ServeCommand:
+    """The decisioning service with everything in a data folder, with more settings if wanted."""
+
+    def command(workload: Workload, port: int, transport: str) -> Sequence[str]:
+        ephemeral = opportune(workload, port, transport)
+        return [*(part for part in ephemeral if part != "--ephemeral"), "--data", str(data), *settings]
+
+    return command
+
+
 def empty(reply: Path, port: int) -> Sequence[str]:
     """The empty handler, answering with the bytes of a file."""
     return ["-m", "loadtest.empty", str(port), str(reply)]
+
+
+def empty_stream(port: int) -> Sequence[str]:
+    """The stream that acknowledges everything at once and keeps nothing."""
+    return ["-m", "loadtest.empty_stream", str(port)]
 
 
 def free_port() -> int:
@@ -55,9 +70,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(command: Sequence[str], port: int, log: Path, ready: Callable[[grpc.Channel], bool]) -> Iterator[Server]:
-    """Starts a server, waits until it is ready, and ends it with the block."""
-    with log.open("w") as output, child(command, stdout=output, stderr=output) as process:
+def serving(
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    ready: Callable[[grpc.Channel], bool],
+    scratch: Path | None = None,
+) -> Iterator[Server]:
+    """Starts a server, waits until it is ready, and ends it with the block; `scratch` as for `child`."""
+    with log.open("w") as output, child(command, stdout=output, stderr=output, scratch=scratch) as process:
         _wait(process, f"{HOST}:{port}", log, ready)
         yield Server(process.pid, f"{HOST}:{port}")
 

@@ -12,6 +12,7 @@ from loadtest.ingest import load_profiles
 from loadtest.probe import Sample, probe
 from loadtest.progress import say
 from loadtest.serving import ServeCommand, Server, empty, free_port, is_connected, is_healthy, serving
+from loadtest.streaming import StreamingWorkload
 from loadtest.target import Target, target
 from loadtest.workload import SyntheticWorkload, Workload
 
@@ -39,6 +40,12 @@ def synthetic(directory: Path, offers: int, profiles: int) -> Workload:
     """Writes a synthetic workload below a directory of its own."""
     directory.mkdir()
     return SyntheticWorkload(directory, offers, profiles, datetime.now(UTC).date())
+
+
+def streaming(directory: Path, offers: int, profiles: int) -> StreamingWorkload:
+    """Writes a workload that takes deltas below a directory of its own."""
+    directory.mkdir()
+    return StreamingWorkload(directory, offers, profiles, datetime.now(UTC).date())
 
 
 def demo() -> Workload:

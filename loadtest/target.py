@@ -92,6 +92,11 @@ class Target:
         what = {"rate_rps": rate_rps, "seconds": seconds, "warm_up_s": warm_up_s, "seed": self._opened}
         return self._window({"loop": "open", **what})
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._server.pid
+
     def _window(self, command: dict[str, object]) -> Window:
         machine, own_s, server_s = MachineTime.now(), cpu_seconds(os.getpid()), cpu_seconds(self._server.pid)
         answer = self._ask(command)
@@ -113,8 +118,8 @@ class Target:
 
 
 @contextlib.contextmanager
-def target(name: str, server: Server, payloads: Path) -> Iterator[Target]:
+def target(name: str, server: Server, payloads: Path, transport: str = "rank") -> Iterator[Target]:
     """Starts a generator for a server, and ends it with the block."""
-    command = ["-m", "loadtest.generator", server.address, str(payloads)]
+    command = ["-m", "loadtest.generator", server.address, str(payloads), transport]
     with child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield Target(name, server, process)

@@ -1,5 +1,6 @@
 """`python -m server load FILE.parquet`: fills the profiles of a running server, with progress, and can be resumed."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from opportune.v1 import profile_service_pb2 as pb
 from opportune.v1 import profile_service_pb2_grpc
 
-CUSTOMERS_AT_ONCE = 4_096
-OUTSTANDING = 3
+CUSTOMERS_AT_ONCE = 1_024
+"""Customers in a message: few enough that rankings beside a load stay quick."""
+
+OUTSTANDING = 8
 _LIMIT_BYTES = 15 * 1024 * 1024
 
 
@@ -45,6 +48,9 @@ async def load_file(path: Path, address: str, source: str | None, tell: Callable
                 tell(f"{min(loaded, total):,} of {total:,} customers ({time.perf_counter() - started:.1f} s)")
         except grpc.RpcError as error:
             raise RuntimeError(f"{path}: {error.code().name}: {error.details()}") from error
+        except asyncio.InvalidStateError as error:
+            # The call had ended before a batch could be written to it.
+            raise RuntimeError(f"{path}: {(await call.code()).name}: {await call.details()}") from error
     return int(total)
 
 

@@ -3,7 +3,7 @@
 `tests/cases/README.md` says how to add one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,28 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from server.domain.attribute import Value
+from server.domain.clock import microseconds_of
 from server.domain.decision import Decision
-from server.domain.profile import AttributeUpdates, ConsentUpdate
+from server.domain.journal import IdentifiersLinked
+from server.domain.profile import AttributeUpdates, ConsentUpdate, Event, ProfileDelta
 from tests.support.catalogs import Document
-from tests.support.clock import NOON
+from tests.support.clock import NOON, NOON_US
 from tests.support.models import FakeModel, appeal, fails
-from tests.support.service import Service, offer_ids
+from tests.support.service import SOURCE, Service, offer_ids
 
 CASES = Path(__file__).parent / "cases"
 FILES = sorted(CASES.glob("*.yaml"))
 SCORES = {"appeal": appeal, "failing": fails}
+
+
+class Happened(BaseModel):
+    """An event of a customer, or an answer, and when it was."""
+
+    model_config = ConfigDict(extra="forbid")
+    at: datetime
+    event: str = ""
+    properties: dict[str, Any] = {}
+    consents: dict[str, bool] = {}
 
 
 class Customer(BaseModel):
@@ -32,6 +44,7 @@ class Customer(BaseModel):
     set: dict[str, Any] = {}
     append: dict[str, list[str]] = {}
     consents: dict[str, bool] = {}
+    events: list[Happened] = []
 
 
 class Expected(BaseModel):
@@ -54,6 +67,7 @@ class Case(BaseModel):
     model: str | None = None
     catalog: Document
     customers: dict[str, Customer] = {}
+    links: list[tuple[str, str]] = []
     query: dict[str, Any]
     expect: Expected
 
@@ -95,10 +109,23 @@ def service_of(case: Case) -> Service:
         members = {name: tuple(names) for name, names in customer.append.items()}
         changes: list[AttributeUpdates | ConsentUpdate] = [AttributeUpdates(set=values, append=members)]
         changes += [ConsentUpdate(purpose, granted) for purpose, granted in customer.consents.items()]
-        for change in changes:
-            applied = service.change(customer_id, change)
-            assert not applied.rejected, applied.rejected[0].error.message
+        deltas = [ProfileDelta(customer_id, NOON_US, change) for change in changes]
+        deltas += [delta for happened in customer.events for delta in deltas_of(customer_id, happened)]
+        applied = service.apply_deltas(SOURCE, 0, deltas)
+        assert not applied.rejected, applied.rejected[0].error.message
+    for link in case.links:
+        service.writer.write(IdentifiersLinked(NOON_US, *link))
     return service
+
+
+def deltas_of(customer_id: str, happened: Happened) -> Iterator[ProfileDelta]:
+    """What happened as deltas of its own time."""
+    time_us = microseconds_of(happened.at)
+    if happened.event:
+        properties = {name: value_of(value) for name, value in happened.properties.items()}
+        yield ProfileDelta(customer_id, time_us, Event(happened.event, properties))
+    for purpose, granted in happened.consents.items():
+        yield ProfileDelta(customer_id, time_us, ConsentUpdate(purpose, granted))
 
 
 def query_of(query: Mapping[str, Any]) -> dict[str, Any]:

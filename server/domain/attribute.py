@@ -121,6 +121,11 @@ class Schema:
         return sum(len(attribute.column_names()) for attribute in self.attributes if attribute.aggregate is None)
 
     @cached_property
+    def texts(self) -> frozenset[str]:
+        """The attributes that are identifying text."""
+        return frozenset(attribute.id for attribute in self.attributes if attribute.type is AttributeType.TEXT)
+
+    @cached_property
     def plain(self) -> Mapping[str, tuple[int, AttributeType, Mapping[str, int]]]:
         """For each name of one column that deltas may set as a whole: its column, type and codes."""
         return {

@@ -1,5 +1,6 @@
 """Attributes of many customers at once, as columns: what bulk loads are made of."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,3 +31,20 @@ class ColumnBatch(NamedTuple):
     customer_ids: tuple[str, ...]
     event_times_us: NDArray[np.int64]
     columns: tuple[LoadColumn, ...]
+
+
+def portions(batch: ColumnBatch, customers: int) -> Iterator[ColumnBatch]:
+    """A batch in portions of so many customers; their arrays are views."""
+    for start in range(0, len(batch.customer_ids), customers):
+        part = slice(start, start + customers)
+        columns = tuple(_portion(column, part) for column in batch.columns)
+        yield ColumnBatch(batch.customer_ids[part], batch.event_times_us[part], columns)
+
+
+def _portion(column: LoadColumn, part: slice) -> LoadColumn:
+    if not len(column.lengths):
+        return column._replace(values=column.values[part])
+    # The members of all sets stand one behind the other.
+    bounds = np.concatenate([[0], np.maximum(column.lengths, 0).cumsum()])
+    stop = min(part.stop, len(column.lengths))
+    return column._replace(values=column.values[bounds[part.start] : bounds[stop]], lengths=column.lengths[part])

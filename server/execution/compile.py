@@ -55,7 +55,8 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
     attributes = tuple(_attributes(catalog.attributes, catalog.offers, "attributes", problems))
     aggregates = tuple(_attributes(catalog.aggregates, catalog.offers, "aggregates", problems))
     problems += _identity_problems(attributes, aggregates, catalog.identity)
-    customer = Schema((*attributes, *aggregates))
+    taken = {attribute.id for attribute in attributes}
+    customer = Schema((*attributes, *_first_of_each(aggregates, taken)))
     channel = Attribute(CHANNEL, AttributeType.CATEGORY, tuple(channels))
     context = Schema((channel, *_attributes(catalog.context, catalog.offers, "context", problems)))
     _check_columns(customer, problems)
@@ -122,6 +123,12 @@ def _attributes(
         yield attribute
 
 
+def _first_of_each(attributes: Iterable[Attribute], taken: set[str]) -> list[Attribute]:
+    """The attributes whose ids are not taken; what is wrong with the others is a problem already."""
+    by_id = {attribute.id: attribute for attribute in reversed(list(attributes)) if attribute.id not in taken}
+    return list(reversed(by_id.values()))
+
+
 def _once(entries: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(entries))
 
@@ -142,7 +149,10 @@ def _identity_problems(
     for place, aggregate in enumerate(aggregates):
         if aggregate.id in types:
             yield Problem(f"aggregates[{place}].id", f"{aggregate.id} is already taken")
+    rule_ids = [rule.id for rule in identity.rules]
     for place, rule in enumerate(identity.rules):
+        if rule.id in rule_ids[:place]:
+            yield Problem(f"identity.match[{place}].id", f"{rule.id} is already taken")
         for number, part in enumerate(rule.parts):
             if types.get(part.attribute) is not AttributeType.TEXT:
                 path = f"identity.match[{place}].parts[{number}].attribute"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.domain.attribute import AttributeType, Schema
+from server.domain.attribute import Schema
 from server.domain.clock import microseconds_of
 from server.domain.errors import ErrorReason, OpportuneError, invalid_field
 from server.domain.identifier import is_identifier, require_identifier
@@ -65,6 +65,8 @@ class ApplyProfileDeltas:
         Raises:
             OpportuneError: as `accept` and `settle`.
         """
+        if not deltas:
+            self._sources.resume(source)
         return await self.settle(self.accept(source, sequence, deltas))
 
     def accept(self, source: str, sequence: int, deltas: Sequence[ProfileDelta | OpportuneError]) -> Accepted:
@@ -127,7 +129,7 @@ class _Request:
         self.sealed: list[SealedText] = []
         self._sealer = sealer
         self._facts = state.facts
-        self._texts = frozenset(attribute.id for attribute in schema.attributes if attribute.type is AttributeType.TEXT)
+        self._texts = schema.texts
 
     def take(self, deltas: Sequence[ProfileDelta | OpportuneError]) -> None:
         for index, delta in enumerate(deltas):

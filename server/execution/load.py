@@ -6,15 +6,19 @@ from server.domain.clock import microseconds_of
 from server.domain.errors import invalid_field
 from server.domain.identifier import is_identifier, require_identifier
 from server.domain.journal import ProfilesLoaded
-from server.domain.load import ColumnBatch
+from server.domain.load import ColumnBatch, portions
 from server.execution.deltas import DeltasApplied
 from server.execution.sources import Accepted, Sources
 from server.execution.state import Clock, State
+from server.execution.writer import Written
 from server.input.loading import check_batch
 
-MAX_CUSTOMERS = 65_536
-MAX_CELLS = 8_388_608
-"""Customers times columns of a batch at most: 64 MiB of values."""
+MAX_CUSTOMERS = 16_384
+MAX_CELLS = 2_097_152
+"""Customers times columns of a batch at most: 16 MiB of values."""
+
+CUSTOMERS_AT_ONCE = 1_024
+"""Customers that are applied in one turn of the event loop: with 64 attributes some 6 ms."""
 
 
 class LoadProfiles:
@@ -45,9 +49,17 @@ class LoadProfiles:
             if not is_identifier(customer_id):
                 require_identifier(f"customer_ids[{place}]", customer_id)
         check_batch(batch, schema)
-        entry = ProfilesLoaded(microseconds_of(self._clock()), source, sequence, batch)
-        written = self._sources.write(source, sequence, entry, weight=len(batch.customer_ids))
-        return Accepted(source, sequence, sequence, written)
+        return Accepted(source, sequence, sequence, self._write(source, sequence, batch))
+
+    def _write(self, source: str, sequence: int, batch: ColumnBatch) -> "asyncio.Future[Written]":
+        """Writes a batch in several entries; the last one has the sequence, as applying the others twice is no harm."""
+        *earlier, last = portions(batch, CUSTOMERS_AT_ONCE)
+        time_us = microseconds_of(self._clock())
+        for portion in earlier:
+            entry = ProfilesLoaded(time_us, source, 0, portion)
+            self._sources.write(source, 0, entry, weight=len(portion.customer_ids))
+        entry = ProfilesLoaded(time_us, source, sequence, last)
+        return self._sources.write(source, sequence, entry, weight=len(last.customer_ids))
 
     async def settle(self, accepted: Accepted) -> DeltasApplied:
         """Waits until an accepted batch is durable and visible.

@@ -37,21 +37,21 @@ class Accepted(NamedTuple):
 
 
 class _Messages:
-    """What one source has sent and is not applied: messages on their way, in order, and the first that was lost."""
+    """What one source has sent and is not applied: messages on their way, in order, and those that were lost."""
 
     __slots__ = ("lost", "on_their_way")
 
     def __init__(self) -> None:
         self.on_their_way: deque[tuple[int, asyncio.Future[Written]]] = deque()
-        self.lost: tuple[int, OpportuneError] | None = None
+        self.lost: dict[int, OpportuneError] = {}
 
     def settle(self) -> None:
         """Takes note of what has become of the messages that were on their way."""
         while self.on_their_way and self.on_their_way[0][1].done():
             sequence, written = self.on_their_way.popleft()
             error = None if written.cancelled() else written.exception()
-            if isinstance(error, OpportuneError) and (self.lost is None or sequence < self.lost[0]):
-                self.lost = (sequence, error)
+            if isinstance(error, OpportuneError):
+                self.lost[sequence] = error
 
 
 class Sources:
@@ -85,9 +85,16 @@ class Sources:
         latest, written = messages.on_their_way[-1] if messages.on_their_way else (watermark, None)
         if 0 < sequence <= latest:
             return Accepted(source, sequence, max(sequence, watermark), written, mine=False)
-        if messages.lost is not None and sequence > messages.lost[0]:
-            raise messages.lost[1]
+        first_lost = min(messages.lost, default=sequence)
+        if sequence > first_lost:
+            raise messages.lost[first_lost]
         return None
+
+    def resume(self, source: str) -> None:
+        """Lets a source go on behind its watermark with whatever it sends: it begins anew, and asks where it was."""
+        messages = self._settled(source)
+        if messages is not None:
+            messages.lost.clear()
 
     def write(
         self,
@@ -103,7 +110,7 @@ class Sources:
         written = self._writer.write(entry, compiled, sealed, weight)
         if sequence:
             messages = self._messages.setdefault(source, _Messages())
-            messages.lost = None
+            messages.lost.pop(sequence, None)
             messages.on_their_way.append((sequence, written))
         return written
 
@@ -113,7 +120,7 @@ class Sources:
         if messages is None:
             return None
         messages.settle()
-        if not messages.on_their_way and messages.lost is None:
+        if not messages.on_their_way and not messages.lost:
             del self._messages[source]
             return None
         return messages

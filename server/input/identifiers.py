@@ -22,6 +22,8 @@ _PAD = 32
 """Slots behind a table's last home slot, so that a probe never wraps around."""
 
 _EMPTY = -1
+_MOST_BYTES = PAGE_ROWS * 256
+"""Names of a page take fewer bytes than this; more are those of names that are gone."""
 
 
 class _NamePage:
@@ -36,6 +38,15 @@ class _NamePage:
         self.lengths: NDArray[np.uint8] = np.zeros(PAGE_ROWS, np.uint8) if blank else arrays["lengths"]  # type: ignore[index]
         self.bytes = bytearray() if blank else bytearray(arrays["bytes"].tobytes())  # type: ignore[index]
         self.hashes_view = view(self.hashes)
+
+    def compact(self) -> None:
+        """Lets go of the bytes of names that have been released."""
+        names = [
+            bytes(self.bytes[start : start + length])
+            for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True)
+        ]
+        self.starts[:] = np.cumsum([0, *self.lengths[:-1].tolist()])
+        self.bytes = bytearray(b"".join(names))
 
     def arrays(self) -> Arrays:
         return {
@@ -147,6 +158,8 @@ class Identifiers:
 
     def _write_name(self, number: int, name: bytes) -> None:
         page, place = self._pages.writable(number >> PAGE_BITS), number & PAGE_MASK
+        if len(page.bytes) > _MOST_BYTES:
+            page.compact()
         page.hashes[place] = xxh3_64_intdigest(name)
         page.starts[place] = len(page.bytes)
         page.lengths[place] = len(name)

@@ -26,6 +26,9 @@ class VariableReader:
         self._width = customer.width
         self._ages: IntRow = customer.age_columns
         self._aggregates = Aggregates(customer)
+        # A new customer has bought nothing; of the rest, and without any consent, nothing is known.
+        self._newcomer = self._aggregates.blank.copy()
+        self._newcomer[customer.columns_without(frozenset())] = np.nan
         self._size = customer.width + context.width + 1
         self._slots = {
             attribute.id: (customer.width + context.columns[attribute.id], attribute.type, context.codes[attribute.id])
@@ -43,7 +46,8 @@ class VariableReader:
         Cost: one copy of the row, a few hundred bytes, and a look-up for each context attribute.
 
         Args:
-            profile: The customer's row; None for a new customer, whose every attribute is missing.
+            profile: The customer's row; None for a new customer, whose every attribute is missing, and who has no
+                events: counts and sums are 0.
             channel: One of the catalog's channels.
             attributes: The context's attributes by name.
             now_days: The decision's time in days since 2020; timestamps are read as ages at it.
@@ -52,11 +56,11 @@ class VariableReader:
             OpportuneError: INVALID_FIELD for a context attribute that is not declared or of another type.
         """
         variables = np.empty(self._size, np.float32)
+        width = self._width
+        variables[width:] = np.nan
         if profile is None:
-            variables.fill(np.nan)
+            variables[:width] = self._newcomer
         else:
-            width = self._width
-            variables[width:] = np.nan
             variables[:width] = profile.values
             self._aggregates.read(variables, profile.buckets, now_days)
             if len(self._ages):

@@ -25,8 +25,8 @@ from server.storage.migrations import JOURNAL as STEPS
 from server.storage.migrations import migrate
 from server.storage.writer import Writer
 
-LOG_BYTES_MAX = 64 * 2**20
-"""Past this size of the write-ahead log a checkpoint begins by itself."""
+LOG_BYTES_MAX = 4 * 2**20
+"""Past this size of the write-ahead log a checkpoint begins by itself. Appends wait for it, some 2 ms for each MiB."""
 
 _TRUNCATED_AT_ONCE = 1_000
 _SEARCHED_AT_ONCE = 10_000

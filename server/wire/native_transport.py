@@ -9,6 +9,7 @@ last, the two would fight for the GIL wherever numpy or ONNX Runtime lets go of 
 
 import asyncio
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -27,6 +28,7 @@ BATCH = 16
 """Calls answered in one wake-up at most: 16 decisions hold the loop for about 3 ms."""
 
 _FLUSH_STEP_S = 0.02
+_PREFIX = "opportune-"
 _LOG = logging.getLogger(__name__)
 
 
@@ -51,7 +53,8 @@ class NativeTransport:
             )
         except OSError as error:
             raise RuntimeError(f"cannot listen on {self._address}: {error}") from error
-        self._folder = Path(tempfile.mkdtemp(prefix="opportune-"))
+        _remove_leftovers()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         socket = self._folder / "grpcio.sock"
         services = {endpoint.path.split("/")[1] for endpoint in self._endpoints}
         self._behind = GrpcioTransport(f"unix:{socket}", self._streams, sorted(services))
@@ -179,3 +182,11 @@ class NativeTransport:
             # An answer that the transport does not take must not keep those behind it in the batch.
             _LOG.exception("the transport refused an answer")
             self._front.fail(call_id, grpc.StatusCode.INTERNAL.value[0], "the answer could not be sent")
+
+
+def _remove_leftovers() -> None:
+    """Removes the folders that killed servers have left."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}[0-9]*-*"):
+        process = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if process.isdecimal() and not Path("/proc", process).exists() and folder.stat().st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)

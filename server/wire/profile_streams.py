@@ -19,8 +19,7 @@ class DeltaStream(SequencedStream[pb.StreamProfileDeltasResponse]):
     def __init__(
         self, stream: Stream, apply: ApplyProfileDeltas, sources: Sources, clock: Clock, max_outstanding: int
     ) -> None:
-        super().__init__(stream, max_outstanding)
-        self._sources = sources
+        super().__init__(stream, sources, max_outstanding)
         self._apply = apply
         self._clock = clock
         self._max_outstanding = max_outstanding
@@ -64,8 +63,7 @@ class LoadStream(SequencedStream[pb.LoadProfilesResponse]):
     def __init__(
         self, stream: Stream, load: LoadProfiles, sources: Sources, clock: Clock, max_outstanding: int
     ) -> None:
-        super().__init__(stream, max_outstanding)
-        self._sources = sources
+        super().__init__(stream, sources, max_outstanding)
         self._load = load
         self._clock = clock
 

@@ -27,7 +27,7 @@ LIMITS_BYTES = {
     "StreamProfileDeltas": 1024 * 1024,
     "LoadProfiles": 16 * 1024 * 1024,
 }
-LOADS_OUTSTANDING = 4
+LOADS_OUTSTANDING = 8
 """Batches of a bulk load between server and journal; each may have 16 MiB."""
 
 

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from server.domain.errors import OpportuneError, invalid_field
 from server.domain.identifier import require_identifier
 from server.execution.deltas import DeltasApplied
-from server.execution.sources import Accepted
+from server.execution.sources import Accepted, Sources
 from server.wire.endpoint import Stream
 
 CLOSING_REASON = "the server is stopping"
@@ -27,8 +27,9 @@ _Response = TypeVar("_Response", bound=Message)
 class SequencedStream(ABC, Generic[_Response]):
     """One call of a source. Subclasses say what a message is and how acknowledgements look."""
 
-    def __init__(self, stream: Stream, max_outstanding: int) -> None:
+    def __init__(self, stream: Stream, sources: Sources, max_outstanding: int) -> None:
         self._stream = stream
+        self._sources = sources
         self._room = asyncio.Semaphore(max_outstanding)
         self._received: deque[object] = deque()
         self._arrived = asyncio.Event()
@@ -83,6 +84,8 @@ class SequencedStream(ABC, Generic[_Response]):
         if not self.source:
             require_identifier("source", message.source)
             self.source = message.source
+            if not message.sequence:
+                self._sources.resume(self.source)
         elif message.source not in ("", self.source):
             raise invalid_field("source", "is another than on the stream's first message")
         return self.accept(message)

@@ -13,7 +13,7 @@ from server.execution.compile import compile_text
 from server.intelligence.catalog_file import read_catalog
 from server.intelligence.conditions.checker import check
 from server.intelligence.conditions.parser import parse
-from tests.support.catalogs import Document, catalog_document, offer_entry, placement_entry, text_of
+from tests.support.catalogs import ATTRIBUTES, Document, catalog_document, offer_entry, placement_entry, text_of
 from tests.support.conditions import vocabulary
 from tests.support.models import manifest
 
@@ -88,6 +88,17 @@ KEYS = [
     "channel",
     "content",
     "eligible",
+    "aggregates",
+    "identity",
+    "event",
+    "op",
+    "property",
+    "window",
+    "half_life",
+    "merge",
+    "match",
+    "parts",
+    "form",
 ]
 PLAIN = [
     *[
@@ -106,6 +117,7 @@ PLAIN = [
         "null",
         "🎁",
     ],
+    *("30d", "count", "sum", "last", "decayed_sum", "text", "email", "purchase", "latest", "visits", "1e9d"),
     *("", "a b", "customer.visits > 1", "customer.tier ==", "personalization"),
 ]
 
@@ -137,6 +149,12 @@ FULL = catalog_document(
         offer_entry("b", 2.0, eligible="customer.visits > 1", schedule={"start": "2020-01-01", "end": "2021-01-01"}),
     ],
     [placement_entry(model="fake/1", fallback_offers=["a"], deadline="150ms")],
+    attributes=[*ATTRIBUTES, {"id": "email", "type": "text"}, {"id": "points", "type": "number", "merge": "sum"}],
+    aggregates=[
+        {"id": "week", "event": "purchase", "op": "sum", "property": "amount", "window": "7d", "by": "department"},
+        {"id": "fading", "event": "purchase", "op": "decayed_sum", "property": "amount", "half_life": "12h"},
+    ],
+    identity={"max_identifiers": 8, "match": [{"id": "r", "parts": [{"attribute": "email", "form": "email"}]}]},
 )
 
 

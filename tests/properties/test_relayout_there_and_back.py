@@ -6,10 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.attribute import Attribute, AttributeType, Schema, Value
-from server.domain.profile import AttributeUpdates
-from server.input.deltas import compile_updates
+from server.domain.profile import ConsentUpdate, Event
+from server.input.digest import digest_of
 from server.input.profiles import ProfileTable
-from tests.support.catalogs import boolean, category, keyed, number, text_set
+from server.input.relayout import relayout
+from tests.support.catalogs import boolean, category, count, decayed, keyed, last, number, text_set, total
+from tests.support.clock import TODAY, us_ago
+from tests.support.tables import attributes, change, put
 
 POOL = (
     number("visits"),
@@ -42,7 +45,7 @@ def filled(schema: Schema, everybody: list[dict[str, Value]]) -> ProfileTable:
     profiles = ProfileTable(schema)
     for place, person in enumerate(everybody):
         known = {name: value for name, value in person.items() if name in schema.columns}
-        profiles.update(str(place), compile_updates(AttributeUpdates(set=known), schema), place, 0.0)
+        put(profiles, str(place), known, us_ago(hours=place))
     return profiles
 
 
@@ -64,7 +67,7 @@ def test_common_columns_keep_their_values_and_new_ones_are_missing(
     profiles = filled(before, everybody)
     kept = cells(profiles, common)
 
-    profiles.relayout(after)
+    relayout(profiles, after)
 
     assert cells(profiles, common) == kept
     new = [name for name in after.columns if name not in before.columns]
@@ -79,8 +82,8 @@ def test_there_and_back_is_the_identity_for_common_columns(
     profiles = filled(here, everybody)
     before = cells(profiles, common)
 
-    profiles.relayout(there)
-    profiles.relayout(here)
+    relayout(profiles, there)
+    relayout(profiles, here)
 
     assert cells(profiles, common) == before
 
@@ -89,6 +92,56 @@ def test_there_and_back_is_the_identity_for_common_columns(
 def test_categories_keep_their_values_whatever_their_codes(values: list[str], tiers: list[Value]) -> None:
     profiles = filled(Schema((POOL[3],)), [{"tier": tier} for tier in tiers])
 
-    profiles.relayout(Schema((category("tier", *values),)))
+    relayout(profiles, Schema((category("tier", *values),)))
 
     assert cells(profiles, ["tier"]) == cells(filled(profiles.schema, [{"tier": tier} for tier in tiers]), ["tier"])
+
+
+KEPT = (
+    count("purchases", "buy"),
+    total("revenue_7d", "buy", "amount", 7),
+    count("bought_30d", "buy", 30, by="department", keys=("grocery", "floral")),
+    last("last_purchase", "buy"),
+    decayed("affinity", "buy", "amount", 5.0, by="department", keys=("floral", "grocery")),
+)
+PERSONAL = tuple(Attribute(f"of_{purpose}", AttributeType.NUMBER, purpose=purpose) for purpose in "pqr")
+
+kept_schemas = st.permutations([*KEPT, *PERSONAL, *POOL[:2]]).map(lambda some: Schema(tuple(some)))
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]), st.integers(0, 40), st.integers(0, 9), st.sampled_from(["grocery", "floral"])
+    ),
+    max_size=12,
+)
+answers = st.lists(
+    st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 5), st.sampled_from("pqr"), st.booleans()), max_size=8
+)
+
+
+@given(kept_schemas, kept_schemas, events, answers, answers)
+def test_aggregates_and_consents_with_their_times_go_along(
+    before: Schema,
+    after: Schema,
+    happened: list[tuple[str, int, int, str]],
+    answered: list[tuple[str, int, str, bool]],
+    answered_then: list[tuple[str, int, str, bool]],
+) -> None:
+    moved, stayed = ProfileTable(before), ProfileTable(after)
+    for profiles in (moved, stayed):
+        for customer in "ab":
+            put(profiles, customer, {})
+        for customer, days, amount, department in happened:
+            change(
+                profiles, customer, Event("buy", {"amount": float(amount), "department": department}), us_ago(days=days)
+            )
+        for customer, hours, purpose, granted in answered:
+            change(profiles, customer, ConsentUpdate(purpose, granted), us_ago(hours=hours))
+
+    relayout(moved, after)
+
+    for profiles in (moved, stayed):
+        for customer, hours, purpose, granted in answered_then:
+            change(profiles, customer, ConsentUpdate(purpose, granted), us_ago(hours=hours))
+    assert digest_of(moved, TODAY) == digest_of(stayed, TODAY)
+    for customer in "ab":
+        assert attributes(moved, customer) == attributes(stayed, customer)

@@ -1,11 +1,13 @@
 """Catalogs for tests, written as a few keywords."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
-from server.domain.attribute import Attribute, AttributeType, Schema
+from server.domain.aggregate import Aggregate, Operation
+from server.domain.attribute import Attribute, AttributeType, MergeRule, Schema
 from server.domain.catalog import Problem
 from server.domain.model import Manifest
 from server.domain.offer import Offer, OfferValue
@@ -100,8 +102,8 @@ def category(attribute_id: str, *values: str) -> Attribute:
 
 
 def text_set(attribute_id: str, *values: str) -> Attribute:
-    """A set attribute with these members."""
-    return Attribute(attribute_id, AttributeType.SET, values)
+    """A set attribute with these members, merged as in a catalog that does not say how."""
+    return Attribute(attribute_id, AttributeType.SET, values, merge=MergeRule.UNION)
 
 
 def boolean(attribute_id: str) -> Attribute:
@@ -117,6 +119,45 @@ def timestamp(attribute_id: str) -> Attribute:
 def keyed(attribute_id: str, by: str, *keys: str) -> Attribute:
     """A number for each of these keys."""
     return Attribute(attribute_id, AttributeType.NUMBER, by=by, keys=keys)
+
+
+def text(attribute_id: str) -> Attribute:
+    """An identifying text, which is kept in the vault."""
+    return Attribute(attribute_id, AttributeType.TEXT)
+
+
+def merged(attribute: Attribute, rule: MergeRule) -> Attribute:
+    """An attribute with another merge rule."""
+    return replace(attribute, merge=rule)
+
+
+def count(attribute_id: str, event: str, window_days: int = 0, **more: Any) -> Attribute:
+    """How often an event happened."""
+    aggregate = Aggregate(event, Operation.COUNT, window_days=window_days)
+    return _kept(attribute_id, AttributeType.NUMBER, MergeRule.SUM, aggregate, more)
+
+
+def total(attribute_id: str, event: str, property_name: str, window_days: int = 0, **more: Any) -> Attribute:
+    """The sum of a property of events."""
+    aggregate = Aggregate(event, Operation.SUM, property_name, window_days)
+    return _kept(attribute_id, AttributeType.NUMBER, MergeRule.SUM, aggregate, more)
+
+
+def decayed(attribute_id: str, event: str, property_name: str, half_life_days: float, **more: Any) -> Attribute:
+    """The decayed sum of a property of events."""
+    aggregate = Aggregate(event, Operation.DECAYED_SUM, property_name, half_life_days=half_life_days)
+    return _kept(attribute_id, AttributeType.NUMBER, MergeRule.SUM, aggregate, more)
+
+
+def last(attribute_id: str, event: str, **more: Any) -> Attribute:
+    """When an event happened last."""
+    return _kept(attribute_id, AttributeType.TIMESTAMP_AGE, MergeRule.MAX, Aggregate(event, Operation.LAST), more)
+
+
+def _kept(
+    attribute_id: str, type_: AttributeType, merge: MergeRule, aggregate: Aggregate, more: Mapping[str, Any]
+) -> Attribute:
+    return Attribute(attribute_id, type_, merge=merge, aggregate=aggregate, **more)
 
 
 def schema(*attributes: Attribute) -> Schema:

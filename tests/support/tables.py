@@ -25,6 +25,7 @@ def change(
     customer_id: str,
     what: Anything,
     time_us: int = NOON_US,
+    *,
     version: int = 1,
     received_us: int = NOON_US,
 ) -> None:
@@ -46,7 +47,7 @@ def put(
     profiles: ProfileTable, customer_id: str, values: Mapping[str, Value], time_us: int = NOON_US, version: int = 1
 ) -> None:
     """Sets attributes of an identifier."""
-    change(profiles, customer_id, AttributeUpdates(set=values), time_us, version)
+    change(profiles, customer_id, AttributeUpdates(set=values), time_us, version=version)
 
 
 def link(profiles: ProfileTable, left: str, right: str, ruled: bool = False) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from server.domain.attribute import EPOCH, MEMBERS_PER_COLUMN, Attribute, AttributeType, days_since_epoch
-from tests.support.catalogs import category, keyed, number, schema, text_set, timestamp
+from tests.support.catalogs import category, count, decayed, keyed, last, number, schema, text, text_set, timestamp
 
 MANY = tuple(f"member{place}" for place in range(MEMBERS_PER_COLUMN * 2 + 1))
 
@@ -75,3 +75,26 @@ def test_columns_without_a_granted_purpose_are_named() -> None:
 def test_schema_without_attributes_has_no_columns() -> None:
     assert schema().width == 0
     assert schema().age_columns.tolist() == []
+
+
+def test_columns_of_aggregates_stand_behind_those_that_deltas_may_set() -> None:
+    laid_out = schema(
+        count("n", "purchase"), number("visits"), decayed("d", "purchase", "amount", 5.0, by="x", keys=("k",)),
+        text("email"), text_set("tags", "a"),
+    )  # fmt: skip
+
+    assert list(laid_out.columns) == ["visits", "tags", "n", "d.k", "d#time"]
+    assert (laid_out.settable_width, laid_out.width) == (2, 5)
+    assert [attribute.id for attribute in laid_out.attribute_of_column] == ["visits", "tags", "n", "d", "d"]
+    assert list(laid_out.plain) == ["visits"]
+
+
+def test_columns_of_a_purpose_are_closed_with_everything_that_belongs_to_them() -> None:
+    laid_out = schema(number("visits"), decayed("d", "purchase", "amount", 5.0, purpose="p"))
+
+    assert laid_out.columns_without(frozenset()).tolist() == [1, 2]
+    assert laid_out.columns_without(frozenset({"p"})).tolist() == []
+
+
+def test_last_times_are_read_as_ages() -> None:
+    assert schema(number("visits"), last("l", "purchase")).age_columns.tolist() == [1]

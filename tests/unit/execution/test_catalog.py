@@ -3,10 +3,12 @@ import asyncio
 import pytest
 
 from server.domain.errors import ErrorReason, OpportuneError
-from server.execution.catalog import DEFAULT_PAGE, MAX_PAGE, ListOffers, PublishCatalog
+from server.execution.catalog import DEFAULT_PAGE, MAX_PAGE, Compile, ListOffers, PublishCatalog
 from server.execution.compile import Compilation, compile_text
 from server.execution.state import State
 from tests.support.catalogs import catalog_document, catalog_text, offer_entry, placement_entry, text_of
+from tests.support.clock import ManualClock
+from tests.support.direct_writer import DirectWriter
 from tests.support.models import Unprepared
 from tests.support.service import Service
 
@@ -17,6 +19,10 @@ async def compile_here(text: str) -> Compilation:
     return compile_text(text, {})
 
 
+def publishing(state: State, compiler: Compile) -> PublishCatalog:
+    return PublishCatalog(state, DirectWriter(state), ManualClock(), compiler)
+
+
 @pytest.fixture
 def state() -> State:
     return State({})
@@ -24,7 +30,7 @@ def state() -> State:
 
 @pytest.fixture
 def publish(state: State) -> PublishCatalog:
-    return PublishCatalog(state, compile_here)
+    return publishing(state, compile_here)
 
 
 async def test_published_catalog_is_served(state: State, publish: PublishCatalog) -> None:
@@ -68,7 +74,7 @@ async def test_validation_tells_that_a_model_cannot_take_the_offers() -> None:
     async def compiled(text: str) -> Compilation:
         return compile_text(text, manifests)
 
-    publish = PublishCatalog(State({model.manifest.id: model}), compiled)
+    publish = publishing(State({model.manifest.id: model}), compiled)
     text = catalog_text([offer_entry("a", attributes={"appeal": 0.5})], [placement_entry(model="fake/1")])
 
     checked = await publish(text, validate_only=True)
@@ -93,14 +99,14 @@ async def test_etag_is_checked_again_after_compiling(state: State) -> None:
         await asyncio.sleep(0)
         return compile_text(text, {})
 
-    publish = PublishCatalog(state, compile_slowly)
+    publish = publishing(state, compile_slowly)
     etag = (await publish(catalog_text())).etag
 
     outcomes = await asyncio.gather(
         *(publish(catalog_text([offer_entry(name)]), etag=etag) for name in "ab"), return_exceptions=True
     )
 
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["CatalogPublished", "OpportuneError"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["OpportuneError", "Publication"]
     assert state.catalog_version == 2
 
 

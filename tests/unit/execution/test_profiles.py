@@ -3,28 +3,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from server.domain.attribute import Value
-from server.domain.errors import ErrorReason, OpportuneError, invalid_field
-from server.domain.profile import AttributeUpdates, ConsentUpdate, Event, ProfileDelta
-from server.execution.profiles import MAX_DELTAS, MAX_TEXT_BYTES, DeltasApplied
+from server.domain.errors import ErrorReason, OpportuneError
+from server.domain.profile import AttributeUpdates, Event, ProfileDelta
 from tests.support.catalogs import catalog_document
-from tests.support.clock import NOON
+from tests.support.clock import NOON, NOON_US, us_ago
+from tests.support.folds import linked
 from tests.support.service import SOURCE, Service
 
 
 @pytest.fixture
 def service() -> Service:
     return Service(catalog_document())
-
-
-def visits(count: float, customer_id: str = "a") -> ProfileDelta:
-    return ProfileDelta(customer_id, NOON, AttributeUpdates(increment={"visits": count}))
-
-
-BROKEN = ProfileDelta("a", NOON, AttributeUpdates(set={"visits": 1.0, "vists": 2.0}))
-
-
-def fields(applied: DeltasApplied) -> list[tuple[int, str]]:
-    return [(rejected.index, rejected.error.violations[0].field) for rejected in applied.rejected]
 
 
 def test_profile_gives_back_what_was_set(service: Service) -> None:
@@ -41,14 +30,6 @@ def test_profile_gives_back_what_was_set(service: Service) -> None:
     service.set("a", **values)
 
     assert service.attributes("a") == values
-
-
-def test_profile_says_when_and_at_which_version_it_changed(service: Service) -> None:
-    service.apply_deltas(SOURCE, 0, [visits(1), ProfileDelta("a", NOON - timedelta(days=3), AttributeUpdates())])
-
-    profile = service.get_profile("a")
-
-    assert (profile.customer_id, profile.version, profile.update_time) == ("a", 2, NOON)
 
 
 def test_empty_set_is_not_a_missing_one(service: Service) -> None:
@@ -79,108 +60,6 @@ def test_consents_are_recorded_and_shown(service: Service) -> None:
     assert service.get_profile("b").consents == {"personalization": False}
 
 
-def test_each_applied_delta_is_one_version(service: Service) -> None:
-    assert service.apply_deltas(SOURCE, 0, [visits(1), visits(1, "b"), visits(1)]).profile_version == 3
-    assert service.get_profile("b").version == 2
-
-
-def test_rejected_delta_changes_nothing_and_those_around_it_are_applied(service: Service) -> None:
-    applied = service.apply_deltas(SOURCE, 1, [visits(1), BROKEN, visits(1)])
-
-    assert fields(applied) == [(1, 'attributes.set["vists"]')]
-    assert (applied.acknowledged_sequence, applied.profile_version) == (1, 2)
-    assert service.attributes("a") == {"visits": 2.0}
-
-
-def test_rejected_delta_does_not_create_its_customer(service: Service) -> None:
-    service.apply_deltas(SOURCE, 1, [BROKEN])
-
-    assert len(service.state.profiles) == 0
-
-
-def test_delta_that_could_not_be_read_is_rejected_in_its_place(service: Service) -> None:
-    applied = service.apply_deltas(SOURCE, 1, [visits(1), invalid_field("change", "is required")])
-
-    assert fields(applied) == [(1, "change")]
-
-
-def test_resent_request_is_acknowledged_and_not_applied_again(service: Service) -> None:
-    first = service.apply_deltas(SOURCE, 5, [visits(1)])
-    again = service.apply_deltas(SOURCE, 5, [visits(1)])
-    older = service.apply_deltas(SOURCE, 3, [visits(1)])
-
-    assert first == again == older
-    assert service.attributes("a") == {"visits": 1.0}
-
-
-def test_sequences_count_for_each_source_alone(service: Service) -> None:
-    service.apply_deltas("crm", 5, [visits(1)])
-    service.apply_deltas("shop", 1, [visits(1)])
-
-    assert service.attributes("a") == {"visits": 2.0}
-
-
-def test_request_without_deltas_asks_where_the_source_left_off(service: Service) -> None:
-    service.apply_deltas(SOURCE, 5, [visits(1)])
-
-    assert service.apply_deltas(SOURCE, 9, []).acknowledged_sequence == 5
-    assert service.apply_deltas("new", 0, []).acknowledged_sequence == 0
-
-
-def test_sequence_zero_is_always_applied_and_moves_no_watermark(service: Service) -> None:
-    service.apply_deltas(SOURCE, 5, [visits(1)])
-
-    applied = service.apply_deltas(SOURCE, 0, [visits(1)])
-
-    assert applied.acknowledged_sequence == 5
-    assert service.attributes("a") == {"visits": 2.0}
-
-
-@pytest.mark.parametrize(
-    ("source", "sequence", "count", "field"),
-    [("", 1, 1, "source"), ("a b", 1, 1, "source"), ("a", -1, 1, "sequence"), ("a", 1, MAX_DELTAS + 1, "deltas")],
-)
-def test_request_out_of_bounds_is_refused_whole(
-    service: Service, source: str, sequence: int, count: int, field: str
-) -> None:
-    with pytest.raises(OpportuneError) as refused:
-        service.apply_deltas(source, sequence, [visits(1)] * count)
-
-    assert refused.value.violations[0].field == field
-    assert service.state.profile_version == 0
-
-
-def test_deltas_before_the_first_catalog_are_refused() -> None:
-    with pytest.raises(OpportuneError) as refused:
-        Service().apply_deltas(SOURCE, 1, [visits(1)])
-
-    assert refused.value.reason is ErrorReason.NO_CATALOG
-
-
-@pytest.mark.parametrize(
-    ("delta", "field"),
-    [
-        (ProfileDelta("", NOON, AttributeUpdates()), "customer_id"),
-        (ProfileDelta("a", datetime(1960, 1, 1, tzinfo=UTC), AttributeUpdates()), "event_time"),
-        (ProfileDelta("a", NOON, Event("purchase")), "event.type"),
-        (ProfileDelta("a", NOON, ConsentUpdate("advertising", True)), "consent.purpose"),
-        (ProfileDelta("a", NOON, ConsentUpdate("", True)), "consent.purpose"),
-        (ProfileDelta("a", NOON, ConsentUpdate("personalization", True, "x" * (MAX_TEXT_BYTES + 1))), "consent.source"),
-        (
-            ProfileDelta("a", NOON, ConsentUpdate("personalization", True, "", "ä" * MAX_TEXT_BYTES)),
-            "consent.version",
-        ),
-        (
-            ProfileDelta("a", NOON, AttributeUpdates(remove={f"x{n}": () for n in range(4_097)})),
-            "attributes",
-        ),
-    ],
-)
-def test_delta_that_does_not_fit_is_rejected_with_its_path(service: Service, delta: ProfileDelta, field: str) -> None:
-    assert fields(service.apply_deltas(SOURCE, 1, [delta])) == [(0, field)]
-    assert service.state.profile_version == 0
-
-
 def test_profile_outlives_the_catalog_it_was_written_under(service: Service) -> None:
     service.set("a", tier="gold", visits=3.0)
     attributes = [{"id": "visits", "type": "number"}, {"id": "tier", "type": "category", "values": ["gold", "new"]}]
@@ -206,3 +85,49 @@ def test_cells_of_a_declared_key_outlive_the_last_offer_that_has_it() -> None:
     service.publish(document("grocery", "floral"))
 
     assert service.attributes("a") == {"spend.floral": 5.0}
+
+
+def test_profile_says_when_and_at_which_version_it_changed(service: Service) -> None:
+    service.apply_deltas(SOURCE, 0, [ProfileDelta("a", NOON_US, AttributeUpdates(increment={"visits": 1.0}))])
+    service.apply_deltas(SOURCE, 0, [ProfileDelta("a", us_ago(days=3), AttributeUpdates())])
+
+    profile = service.get_profile("a")
+
+    assert (profile.customer_id, profile.version, profile.update_time) == ("a", 3, NOON)
+
+
+def test_aggregates_are_worth_what_they_are_worth_now(service: Service) -> None:
+    service.publish(
+        catalog_document(
+            aggregates=[
+                {"id": "week", "event": "purchase", "op": "count", "window": "7d"},
+                {"id": "fading", "event": "purchase", "op": "decayed_sum", "property": "amount", "half_life": "1d"},
+                {"id": "last", "event": "purchase", "op": "last"},
+            ]
+        )
+    )
+    service.change("a", Event("purchase", {"amount": 4.0}))
+    now = service.attributes("a")
+
+    service.clock.advance(days=2)
+    in_two_days = service.attributes("a")
+    service.clock.advance(days=5)
+
+    assert (now["week"], in_two_days["week"], service.attributes("a")["week"]) == (1.0, 1.0, 0.0)
+    assert (now["fading"], in_two_days["fading"]) == (4.0, 1.0)
+    assert isinstance(now["last"], datetime)
+    assert abs(now["last"] - NOON) <= timedelta(seconds=11)
+    assert in_two_days["last"] == now["last"]
+
+
+def test_identifiers_of_a_customer_are_sorted_and_the_one_that_was_asked_for_is_told(service: Service) -> None:
+    service.set("c", visits=1.0)
+    service.set("a", member=True)
+    service.writer.write(linked("c", "a"))
+    service.writer.write(linked("b", "c"))
+
+    profiles = [service.get_profile(each) for each in "abc"]
+
+    assert [profile.customer_id for profile in profiles] == ["a", "b", "c"]
+    assert {profile.identifiers for profile in profiles} == {("a", "b", "c")}
+    assert all(profile.attributes == {"visits": 1.0, "member": True} for profile in profiles)

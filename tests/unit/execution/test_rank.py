@@ -81,10 +81,11 @@ def test_requests_without_an_id_are_not_remembered(service: Service) -> None:
 
 
 def test_refused_request_is_not_remembered(service: Service) -> None:
-    refusal(service, request_id="r1", min_profile_version=1)
+    behind = service.state.profile_version + 1
+    refusal(service, request_id="r1", min_profile_version=behind)
     service.set(visits=10.0)
 
-    assert service.rank(request_id="r1", min_profile_version=1).profile_version == 1
+    assert service.rank(request_id="r1", min_profile_version=behind).profile_version == behind
 
 
 def test_validated_request_is_answered_but_not_remembered(service: Service) -> None:

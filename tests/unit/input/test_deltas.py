@@ -8,8 +8,10 @@ import pytest
 from server.domain.attribute import FloatRow, Schema
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.profile import AttributeUpdates
-from server.input.deltas import apply_changes, compile_updates
-from tests.support.catalogs import boolean, category, keyed, number, schema, text_set, timestamp
+from server.input.deltas import compile_updates
+from server.input.profiles import ProfileTable
+from tests.support.catalogs import boolean, category, count, decayed, keyed, number, schema, text, text_set, timestamp
+from tests.support.tables import change, row_of
 
 MANY = tuple(f"member{place}" for place in range(30))
 SCHEMA = schema(
@@ -19,18 +21,22 @@ SCHEMA = schema(
     text_set("tags", "vegan", "parent", "student"),
     timestamp("last_visit"),
     keyed("spend", "department", "grocery", "floral"),
+    text("email"),
+    count("purchases", "purchase"),
+    decayed("affinity", "purchase", "amount", 30.0),
 )
 
 
 def row_after(*updates: AttributeUpdates, laid_out: Schema = SCHEMA) -> FloatRow:
-    row = np.full(laid_out.width, np.nan, np.float32)
+    profiles = ProfileTable(laid_out)
     for update in updates:
-        apply_changes(compile_updates(update, laid_out), row)
-    return row
+        change(profiles, "a", update)
+    return row_of(profiles, "a").values
 
 
 def cells(row: FloatRow) -> Mapping[str, float]:
-    return {name: float(row[column]) for name, column in SCHEMA.columns.items() if not np.isnan(row[column])}
+    settable = list(SCHEMA.columns.items())[: SCHEMA.settable_width]
+    return {name: float(row[column]) for name, column in settable if not np.isnan(row[column])}
 
 
 def test_values_of_every_type_are_set() -> None:
@@ -95,6 +101,14 @@ def test_removing_nothing_in_particular_makes_an_attribute_missing(name: str) ->
         ({"set": {"last_visit": datetime(2200, 1, 1, tzinfo=UTC)}}, 'attributes.set["last_visit"]', "1970 to 2200"),
         ({"set": {"spend": 1.0}}, 'attributes.set["spend"]', '"spend.grocery"'),
         ({"set": {"spend.tools": 1.0}}, 'attributes.set["spend.tools"]', "not an attribute"),
+        ({"set": {"email": 1.0}}, 'attributes.set["email"]', "takes a text"),
+        ({"append": {"email": ("x",)}}, 'attributes.append["email"]', "only sets"),
+        ({"increment": {"email": 1.0}}, 'attributes.increment["email"]', "only numbers"),
+        ({"set": {"purchases": 1.0}}, 'attributes.set["purchases"]', "is an aggregate"),
+        ({"increment": {"purchases": 1.0}}, 'attributes.increment["purchases"]', "is an aggregate"),
+        ({"remove": {"purchases": ()}}, 'attributes.remove["purchases"]', "is an aggregate"),
+        ({"set": {"affinity": 1.0}}, 'attributes.set["affinity"]', "is an aggregate"),
+        ({"set": {"affinity#time": 1.0}}, 'attributes.set["affinity#time"]', "not an attribute"),
         ({"increment": {"tier": 1.0}}, 'attributes.increment["tier"]', "only numbers"),
         ({"increment": {"visits": float("-inf")}}, 'attributes.increment["visits"]', "finite"),
         ({"append": {"visits": ("x",)}}, 'attributes.append["visits"]', "only sets"),
@@ -137,3 +151,8 @@ def test_increments_stay_finite() -> None:
     most = AttributeUpdates(increment={"visits": 3e38})
 
     assert np.isfinite(row_after(most, most)[0])
+
+
+def test_text_changes_nothing_in_a_row() -> None:
+    assert compile_updates(AttributeUpdates(set={"email": "a@b.c"}), SCHEMA) == []
+    assert compile_updates(AttributeUpdates(remove={"email": ()}), SCHEMA) == []

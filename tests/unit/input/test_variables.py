@@ -6,12 +6,12 @@ import pytest
 
 from server.domain.attribute import Attribute, AttributeType, Schema, Value, days_since_epoch
 from server.domain.errors import OpportuneError
-from server.domain.profile import AttributeUpdates
-from server.input.deltas import compile_updates
+from server.domain.profile import AttributeUpdates, ConsentUpdate
 from server.input.profiles import ProfileRow, ProfileTable
 from server.input.variables import VariableReader
 from tests.support.catalogs import boolean, category, number, schema, text_set, timestamp
 from tests.support.clock import NOON
+from tests.support.tables import change
 
 CUSTOMER = schema(number("visits"), timestamp("last_visit"), Attribute("income", AttributeType.NUMBER, purpose="p"))
 CHANNEL = category("channel", "web", "email")
@@ -21,8 +21,8 @@ NOW = days_since_epoch(NOON)
 
 def profile(consent: bool = False, **values: Value) -> ProfileRow | None:
     profiles = ProfileTable(CUSTOMER)
-    profiles.update("a", compile_updates(AttributeUpdates(set=values), CUSTOMER), 1, 0.0)
-    profiles.record_consent("a", "p", consent, 2, 0.0)
+    change(profiles, "a", AttributeUpdates(set=values))
+    change(profiles, "a", ConsentUpdate("p", consent))
     return profiles.read("a")
 
 

@@ -8,10 +8,10 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from opportune.v1 import profile_service_pb2
 from opportune.v1.profile_pb2 import Profile
-from opportune.v1.profile_service_pb2 import ApplyProfileDeltasRequest, GetProfileRequest
+from opportune.v1.profile_service_pb2 import GetProfileRequest
 
 from server.domain.errors import invalid_field
-from server.wire.endpoint import DEFAULT_LIMIT_BYTES, Answer, Endpoint, endpoints
+from server.wire.endpoint import DEFAULT_LIMIT_BYTES, Answer, Endpoint, StreamEndpoint, endpoints
 from server.wire.status import DETAILS_KEY, WireStatus
 
 SERVICE = profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"]
@@ -150,10 +150,15 @@ async def test_cancellation_passes_through_a_coroutine_handler() -> None:
 
 
 class Servicer:
-    """Serves the methods of ProfileService, one of each kind."""
+    """Serves the methods of ProfileService: one on the spot, streams, and the others in a task."""
 
-    async def ApplyProfileDeltas(self, request: ApplyProfileDeltasRequest) -> None:  # noqa: N802
-        """Answers in a task."""
+    def __getattr__(self, name: str) -> object:
+        async def later(request: object) -> None:
+            """Answers in a task."""
+
+        if name not in SERVICE.methods_by_name:
+            raise AttributeError(name)
+        return later
 
     def GetProfile(self, request: GetProfileRequest) -> None:  # noqa: N802
         """Answers on the spot."""
@@ -164,12 +169,25 @@ def test_service_has_an_endpoint_for_each_of_its_methods() -> None:
 
     get = found["/opportune.v1.ProfileService/GetProfile"]
     apply = found["/opportune.v1.ProfileService/ApplyProfileDeltas"]
-    assert len(found) == len(SERVICE.methods) == 2
+    assert len(found) == len(SERVICE.methods)
+    assert isinstance(get, Endpoint)
+    assert isinstance(apply, Endpoint)
     assert (get.is_async, get.limit_bytes) == (False, DEFAULT_LIMIT_BYTES)
     assert (apply.is_async, apply.limit_bytes) == (True, 7)
     assert get.request_type.DESCRIPTOR.full_name == "opportune.v1.GetProfileRequest"
 
 
+def test_methods_that_stream_have_endpoints_that_do() -> None:
+    found = {made.path.rpartition("/")[2]: made for made in endpoints(SERVICE, Servicer())}
+
+    streaming = {name for name, made in found.items() if isinstance(made, StreamEndpoint)}
+
+    assert streaming == {
+        method.name for method in SERVICE.methods if method.client_streaming or method.server_streaming
+    }
+    assert "StreamProfileDeltas" in streaming
+
+
 def test_service_without_a_method_for_an_rpc_is_not_served_by_halves() -> None:
-    with pytest.raises(AttributeError, match="ApplyProfileDeltas"):
+    with pytest.raises(AttributeError, match=SERVICE.methods[0].name):
         list(endpoints(SERVICE, object()))

@@ -1,0 +1,68 @@
+"""What `python -m loadtest` takes: a scenario, and what it may be told."""
+
+import argparse
+from pathlib import Path
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    whole = argparse.ArgumentParser(prog="python -m loadtest", description=description)
+    scenarios = whole.add_subparsers(dest="scenario", required=True)
+    _add_ranking(scenarios)
+    _add_writing(scenarios)
+    for scenario in scenarios.choices.values():
+        scenario.add_argument("--transport", choices=("native", "grpcio"), default="native")
+        scenario.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
+    for name in ("rank", "scaling", "deltas", "freshness", "mixed"):
+        scenarios.choices[name].add_argument(
+            "--hold-cores", action="store_true", help="spin on idle cores, for machines that take them away"
+        )
+    return whole
+
+
+def _add_ranking(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    rank = scenarios.add_parser("rank", help="RankOffers beside an empty call on stock grpc.aio")
+    rank.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
+    _add_profiles(rank, 100_000)
+    rank.add_argument("--demo", action="store_true", help="rank the demo's real catalog and customers")
+    scaling = scenarios.add_parser("scaling", help="ten times the offers, a hundred times the profiles")
+    for scenario in (rank, scaling):
+        scenario.add_argument("--seconds", type=_seconds, default=20.0, help="open loop, each (default: 20)")
+
+
+def _add_writing(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    deltas = scenarios.add_parser("deltas", help="deltas that become durable, beside an empty stream on stock grpc.aio")
+    _add_profiles(deltas, 100_000)
+    deltas.add_argument("--seconds", type=_seconds, default=60.0, help="open loop, each at most (default: 60)")
+    freshness = scenarios.add_parser("freshness", help="from a delta to the first answer that uses it")
+    _add_profiles(freshness, 100_000)
+    freshness.add_argument("--probes", type=_positive, default=2_000, help="of each kind (default: 2000)")
+    mixed = scenarios.add_parser("mixed", help="RankOffers without and with deltas streaming in")
+    _add_profiles(mixed, 100_000)
+    mixed.add_argument("--rate", dest="rate_rps", type=_positive, default=500, help="rankings a second (default: 500)")
+    mixed.add_argument("--seconds", type=_seconds, default=20.0, help="open loop, each (default: 20)")
+    memory = scenarios.add_parser("memory", help="what a customer costs in memory, and how long loading takes")
+    _add_profiles(memory, 1_000_000)
+    recover = scenarios.add_parser("recover", help="from a killed server's restart to serving")
+    _add_profiles(recover, 1_000_000)
+    recover.add_argument(
+        "--tail", type=_positive, default=100_000, help="entries behind the snapshot (default: 100000)"
+    )
+
+
+def _add_profiles(scenario: argparse.ArgumentParser, default: int) -> None:
+    scenario.add_argument("--profiles", type=_positive, default=default, help=f"customers (default: {default})")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("from 1 to 3600")
+    return seconds
