@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := deploy/requirements.lock
 
-.PHONY: help install run test check format lock train bench clean
+.PHONY: help install run test check format lock train bench torture clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -37,6 +37,10 @@ train: install ## Make the shipped models again from the data set
 
 bench: install ## Measure ranking beside an empty stock grpc.aio call
 	@$(BIN)/python -m loadtest rank --offers 1000 --profiles 100000 --transport native --seconds 20
+
+N ?= 1000
+torture: install ## Kill servers N times (1000) and look for anything lost or applied twice
+	@$(BIN)/python -m tests.recovery --kills $(N)
 
 COMPILE := uv pip compile -q --no-header --no-annotate --no-emit-index-url --generate-hashes --python-version 3.11 --universal
 

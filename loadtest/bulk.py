@@ -20,7 +20,7 @@ from loadtest.progress import say
 from loadtest.schema import CUSTOMER
 
 METHOD = "/opportune.v1.ProfileService/LoadProfiles"
-CUSTOMERS_AT_ONCE = 16_384
+CUSTOMERS_AT_ONCE = 1_024
 OUTSTANDING = 3
 SEED = 20_202
 SAY_EVERY = 16

@@ -43,7 +43,7 @@ from server.wire.grpcio_transport import GrpcioTransport, Transport
 from server.wire.native_transport import NativeTransport
 from server.wire.profiles import ProfileUseCases
 
-GRACE_S = 4.0
+GRACE_S = 3.5
 
 _LOG = logging.getLogger("opportune")
 
@@ -191,19 +191,19 @@ def _tune_collector() -> None:
 
 
 async def _serve_catalogs(service: _Service, path: Path | None, manifests: Mapping[str, Manifest]) -> None:
-    """Serves the catalog of the journal, then the one of the file if it is another."""
+    """Serves the catalog of the file, or, if there is none or it is the same, the one of the journal."""
     state, known = service.state, service.state.facts.catalog
-    if known is not None:
+    given = None if path is None else _compiled(path.read_text(encoding="utf-8"), manifests)
+    if given is not None and (known is None or given.etag != known.etag):
+        version = 1 if known is None else known.version + 1
+        await publish(state, service.writer, replace(given, version=version), service.clock())
+    elif known is not None:
         compiled = replace(_compiled(known.text, manifests), version=known.version)
         if compiled.customer == known.schema:
             state.serve(state.prepare(compiled))
         else:
             # This version lays the same catalog out in another way.
             await publish(state, service.writer, replace(compiled, version=known.version + 1), service.clock())
-    if path is not None:
-        compiled = _compiled(path.read_text(encoding="utf-8"), manifests)
-        if known is None or compiled.etag != known.etag:
-            await publish(state, service.writer, replace(compiled, version=state.catalog_version + 1), service.clock())
 
 
 def _compiled(text: str, manifests: Mapping[str, Manifest]) -> CompiledCatalog:

@@ -33,7 +33,7 @@ async def load_file(path: Path, address: str, source: str | None, tell: Callable
     """
     parquet = _parquet()
     with path.open("rb") as content:
-        name = source or "load:" + hashlib.file_digest(content, "sha256").hexdigest()[:24]
+        name = source or "load:" + hashlib.file_digest(content, "sha256").hexdigest()[:24] + f":{CUSTOMERS_AT_ONCE}"
     file = parquet.ParquetFile(path)
     total, started = file.metadata.num_rows, time.perf_counter()
     options = [("grpc.max_send_message_length", _LIMIT_BYTES * 2)]

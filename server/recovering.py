@@ -6,10 +6,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from server.domain.clock import days_of, time_of
+from server.domain.journal import Journal
 from server.execution.recovery import Recovered, recover
 from server.input.digest import digest_of
 from server.settings import Settings
 from server.stores import open_stores
+
+_READ_AT_ONCE = 1_000
 
 
 async def report_on(data: Path, erasures: Path | None, accept_loss: bool, json_path: Path | None) -> int:
@@ -29,6 +32,7 @@ async def report_on(data: Path, erasures: Path | None, accept_loss: bool, json_p
             Settings(data=data, erasures=erasures), stack, accept_loss=accept_loss, with_vault=False
         )
         recovered = await recover(stores.journal, stores.snapshots, stores.ledger, print)
+        await _check_all(stores.journal)
         report = _report(recovered, stores.journal.first, stores.journal.head)
     report["seconds"] = round(time.perf_counter() - started, 3)
     for name, value in report.items():
@@ -36,6 +40,13 @@ async def report_on(data: Path, erasures: Path | None, accept_loss: bool, json_p
     if json_path is not None:
         json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 1 if recovered.damaged else 0
+
+
+async def _check_all(journal: Journal) -> None:
+    """Reads what a start does not read: the entries that the snapshot has already."""
+    after = journal.first - 1
+    while records := await journal.read(after, _READ_AT_ONCE):
+        after = records[-1].offset
 
 
 def _report(recovered: Recovered, first: int, head: int) -> dict[str, object]:

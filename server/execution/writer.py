@@ -29,6 +29,9 @@ MAX_GROUP = 1_024
 MAX_GROUP_WEIGHT = 65_536
 """Deltas and customers in a group at most, so that the memory of a group is bounded."""
 
+MAX_MESSAGE = 512
+"""Characters of a refusal's message that are written down."""
+
 TURN_S = 0.001
 """How long entries are applied before rankings have their turn."""
 
@@ -182,4 +185,4 @@ class Writer:
 
 def rejections_of(rejected: Iterable[RejectedDelta]) -> tuple[Rejection, ...]:
     """What is written down of refused deltas."""
-    return tuple(Rejection(each.index, each.error.reason.name, each.error.message) for each in rejected)
+    return tuple(Rejection(each.index, each.error.reason.name, each.error.message[:MAX_MESSAGE]) for each in rejected)

@@ -21,7 +21,7 @@ from server.domain.clock import days_of
 from server.domain.errors import invalid_field
 from server.domain.profile import Event
 from server.input.day_buckets import Amounts, Keys, columns_of_keys, days_of_keys
-from server.input.deltas import Change, Operation
+from server.input.deltas import MAX_NAME, Change, Operation
 
 MAX_PROPERTIES = 64
 _MAX_EXPONENT = 120.0
@@ -68,6 +68,8 @@ class Aggregates:
         if len(event.properties) > MAX_PROPERTIES:
             raise invalid_field("event.properties", f"has more than {MAX_PROPERTIES} entries")
         plans = self._by_event.get(event.type)
+        if plans is None and len(event.type) > MAX_NAME:
+            raise invalid_field("event.type", f"has more than {MAX_NAME} characters")
         if plans is None:
             near = get_close_matches(event.type, self._by_event, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

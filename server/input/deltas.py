@@ -11,6 +11,7 @@ from server.domain.attribute import LARGEST, Attribute, AttributeType, Schema, V
 from server.domain.errors import invalid_field
 from server.domain.profile import AttributeUpdates
 
+MAX_NAME = 256
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -74,6 +75,8 @@ def _others(updates: AttributeUpdates) -> Iterator[tuple[str, Mapping[str, Any]]
 
 
 def _thorough(schema: Schema, kind: str, name: str, value: Any) -> list[Change]:
+    if len(name) > MAX_NAME:
+        raise invalid_field(_field(kind, name[:64] + "…"), f"has a name of more than {MAX_NAME} characters")
     field = _field(kind, name)
     return _COMPILERS[kind](schema, _attribute(name, schema, field), name, value, field)
 

@@ -7,7 +7,7 @@ order and acknowledges. At most `max_outstanding` messages are between the two, 
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from google.protobuf.message import Message
 
@@ -15,6 +15,7 @@ from server.domain.errors import OpportuneError, invalid_field
 from server.domain.identifier import require_identifier
 from server.execution.deltas import DeltasApplied
 from server.execution.sources import Accepted, Sources
+from server.execution.writer import Written
 from server.wire.endpoint import Stream
 
 CLOSING_REASON = "the server is stopping"
@@ -35,6 +36,7 @@ class SequencedStream(ABC, Generic[_Response]):
         self._arrived = asyncio.Event()
         self.source = ""
         self.acknowledged = 0
+        self._last: asyncio.Future[Written] | None = None
 
     @abstractmethod
     def accept(self, message: Any) -> Accepted:
@@ -88,7 +90,12 @@ class SequencedStream(ABC, Generic[_Response]):
                 self._sources.resume(self.source)
         elif message.source not in ("", self.source):
             raise invalid_field("source", "is another than on the stream's first message")
-        return self.accept(message)
+        if self._last is not None and self._last.done() and not self._last.cancelled() and self._last.exception():
+            # What a stream has lost is refused with everything behind it, even while nobody can be told.
+            raise cast(Exception, self._last.exception())
+        accepted = self.accept(message)
+        self._last = accepted.written or self._last
+        return accepted
 
     async def _close_with(self, closing: asyncio.Event) -> None:
         await closing.wait()

@@ -71,6 +71,35 @@ def warehouse(offers: int) -> dict[str, Any]:
     return catalog
 
 
+def market(**more: Any) -> dict[str, Any]:
+    """Everything that profiles can keep, and offers that need it; customers have at most three identifiers."""
+    return {
+        "currency": "USD",
+        "attributes": [
+            {"id": "visits", "type": "number", "merge": "sum"},
+            {"id": "tier", "type": "category", "values": ["basic", "silver", "gold"]},
+            {"id": "income", "type": "number", "purpose": "personalization"},
+            {"id": "joined", "type": "timestamp_age"},
+            {"id": "member", "type": "boolean"},
+            {"id": "topics", "type": "set", "values": TOPICS},
+            {"id": "affinity", "type": "number", "by": "department", "keys": ["grocery", "toys"]},
+        ],
+        "aggregates": [
+            {"id": "purchases", "event": "purchase", "op": "count"},
+            {"id": "spent_30d", "event": "purchase", "op": "sum", "property": "amount", "window": "30d"},
+        ],
+        "identity": {"max_identifiers": 3},
+        "offers": [
+            _offer("welcome", 1.0, "grocery", 0.1),
+            _offer("frequent", 2.0, "toys", 0.1, eligible="customer.visits >= 3.0"),
+            _offer("regular", 3.0, "grocery", 0.1, eligible="customer.purchases >= 2.0"),
+            _offer("spender", 4.0, "grocery", 0.1, eligible="customer.spent_30d > 100.0"),
+        ],
+        "placements": [{"id": "home", "channel": "web", "slots": 9}],
+        **more,
+    }
+
+
 def text_of(catalog: dict[str, Any]) -> str:
     """The text of a catalog file."""
     return json.dumps(catalog)

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from server.app import start
 from server.settings import Settings
-from tests.integration.catalogs import shop, text_of
+from tests.integration.catalogs import market, shop, text_of
 from tests.integration.connection import Connection, connected
 from tests.integration.tiny_model import write_model
 
@@ -81,6 +81,25 @@ async def spare_server(transport: str, models: Path, shop_file: Path) -> AsyncIt
     """A connection to a server with the catalog `shop` for one test alone, which may spoil it."""
     async with AsyncExitStack() as stack:
         settings = Settings(listen="127.0.0.1:0", transport=_known(transport), models=models, catalog=shop_file)
+        app = await start(settings, stack)
+        yield await stack.enter_async_context(connected(app.port))
+
+
+@pytest.fixture(scope="session")
+def market_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the catalog `market`."""
+    path = tmp_path_factory.mktemp("catalogs") / "market.json"
+    path.write_text(text_of(market()), encoding="utf-8")
+    return path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def market_server(transport: str, market_file: Path) -> AsyncIterator[Connection]:
+    """A connection to a server that has the catalog `market`. Tests share it, so each takes sources of its own."""
+    async with AsyncExitStack() as stack:
+        settings = Settings(
+            listen="127.0.0.1:0", transport=_known(transport), catalog=market_file, rejected_per_minute=20
+        )
         app = await start(settings, stack)
         yield await stack.enter_async_context(connected(app.port))
 

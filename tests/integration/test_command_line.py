@@ -5,74 +5,17 @@ import json
 import os
 import re
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.catalogs import shop, stall, text_of
+from tests.integration.commands import run, serving
 from tests.integration.connection import TIMEOUT_S, connected
 from tests.integration.processes import children_of
 from tests.integration.tiny_model import write_model
-
-ROOT = Path(__file__).parents[2]
-
-
-class Outcome(NamedTuple):
-    """How a command ended."""
-
-    code: int | None
-    output: str
-    errors: str
-
-
-class Serving(NamedTuple):
-    """A server that has said where it listens."""
-
-    process: Process
-    port: int
-    line: str
-
-
-async def begin(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Process:
-    """Starts `python -m server`, without the settings of whoever runs the tests."""
-    own = {name: content for name, content in os.environ.items() if not name.startswith("OPPORTUNE_")}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server", *map(str, arguments),
-        cwd=ROOT, env={**own, **(environment or {})}, stdout=PIPE, stderr=PIPE,
-    )  # fmt: skip
-
-
-async def run(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Outcome:
-    """Runs a command to its end."""
-    process = await begin(*arguments, environment=environment)
-    output, errors = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
-    return Outcome(process.returncode, output.decode(), errors.decode())
-
-
-@asynccontextmanager
-async def serving(*arguments: str | Path) -> AsyncIterator[Serving]:
-    """A running server, which is ended if it has not ended by itself."""
-    process = await begin("serve", "--ephemeral", "--listen", "127.0.0.1:0", *arguments)
-    try:
-        assert process.stderr is not None
-        lines: list[str] = []
-        found = None
-        while found is None:
-            lines.append((await asyncio.wait_for(process.stderr.readline(), TIMEOUT_S)).decode())
-            assert lines[-1], f"the server ended: {''.join(lines)}"
-            found = re.search(r"serving on 127\.0\.0\.1:(\d+)", lines[-1])
-        yield Serving(process, int(found[1]), lines[-1])
-    finally:
-        # Not killed at once: a server that cannot clean up leaves its process for compiling behind.
-        if process.returncode is None:
-            process.terminate()
-        await asyncio.wait_for(process.wait(), TIMEOUT_S)
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])

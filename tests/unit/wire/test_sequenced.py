@@ -434,3 +434,28 @@ async def test_closing_ends_a_load_in_band(ingest: Ingest) -> None:
     await asyncio.wait_for(call, 5)
 
     assert stream.sent[-1].closing.acknowledged_sequence == 3
+
+
+async def test_stream_that_has_lost_something_and_cannot_say_so_takes_nothing_behind_it(ingest: Ingest) -> None:
+    stale, _ = ingest.stream()
+    stale.takes_more.clear()
+    stale.put(message(1))
+    await turns()
+    ingest.journal.gate.clear()
+    ingest.journal.failures = [journal_full()]
+    stale.put(message(2), message(3))
+    await turns()
+    ingest.journal.gate.set()
+    await turns()
+
+    # Its producer has connected anew, while a message that was sent before still arrives on the old connection.
+    fresh, _ = ingest.stream()
+    fresh.put(question())
+    assert (await fresh.response()).acknowledged_sequence == 1
+    stale.put(message(4))
+    await turns()
+    fresh.put(message(2), message(3), message(4))
+    while (await fresh.response()).acknowledged_sequence < 4:
+        pass
+
+    assert ingest.visits("c") == 4.0
