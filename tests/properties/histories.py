@@ -127,7 +127,13 @@ purchases = st.builds(
 views = st.builds(
     lambda weight, department: Event("view", {"weight": weight, "department": department}), amounts, departments
 )
-consents = st.builds(ConsentUpdate, st.sampled_from(["personalization", "location"]), st.booleans())
+consents = st.builds(
+    ConsentUpdate,
+    st.sampled_from(["personalization", "location"]),
+    st.booleans(),
+    st.sampled_from(["", "web-banner"]),
+    st.sampled_from(["", "2"]),
+)
 
 
 @st.composite

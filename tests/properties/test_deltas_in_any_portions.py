@@ -40,7 +40,13 @@ updates = st.builds(
 changes = st.one_of(
     updates,
     updates,
-    st.builds(ConsentUpdate, st.sampled_from(["personalization", "advertising"]), st.booleans()),
+    st.builds(
+        ConsentUpdate,
+        st.sampled_from(["personalization", "advertising"]),
+        st.booleans(),
+        st.just("web-banner"),
+        st.just("2"),
+    ),
     st.sampled_from([Event("purchase"), Event("view")]),
 )
 deltas = st.builds(

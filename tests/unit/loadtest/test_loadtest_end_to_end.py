@@ -1,12 +1,11 @@
 """The whole driver, with its processes, against a made-up server."""
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from loadtest.procfs import children
 from loadtest.rank import RankOptions, rank
 from loadtest.report import rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
@@ -35,7 +34,9 @@ def fake(workload: Workload, port: int, transport: str) -> list[str]:
     return [FAKE, str(port)]
 
 
-def test_rank_measures_a_server_beside_an_empty_one_and_leaves_no_process(tmp_path: Path) -> None:
+def test_rank_measures_a_server_beside_an_empty_one_and_leaves_no_process(
+    tmp_path: Path, left_behind: Callable[[], set[int]]
+) -> None:
     figures = rank(RankOptions(20, 900, "grpcio", seconds=0.5, windows=1), fake)
     write_json(tmp_path / "rank.json", figures)
     written = json.loads((tmp_path / "rank.json").read_text())
@@ -48,10 +49,10 @@ def test_rank_measures_a_server_beside_an_empty_one_and_leaves_no_process(tmp_pa
     assert 0 < written["p50_ms"] <= written["p99_ms"] <= written["p999_ms"]
     assert written["cpu_ratio_to_empty"] > 0
     assert "ratio" in rank_table(figures)
-    assert children(os.getpid()) == []
+    assert not left_behind()
 
 
-def test_scaling_compares_sizes_and_leaves_no_process() -> None:
+def test_scaling_compares_sizes_and_leaves_no_process(left_behind: Callable[[], set[int]]) -> None:
     figures = scaling(ScalingOptions((10, 20), (50, 900), "grpcio", seconds=0.5, windows=1), fake)
 
     offers, profiles = figures["offers"], figures["profiles"]
@@ -60,14 +61,16 @@ def test_scaling_compares_sizes_and_leaves_no_process() -> None:
     assert offers["cpu_ratio"] > 0
     assert profiles["p50_ratio"] > 0
     assert "ratio" in scaling_table(figures)
-    assert children(os.getpid()) == []
+    assert not left_behind()
 
 
-def test_server_that_ends_at_once_is_named_with_its_log_and_leaves_no_process() -> None:
+def test_server_that_ends_at_once_is_named_with_its_log_and_leaves_no_process(
+    left_behind: Callable[[], set[int]],
+) -> None:
     def broken(workload: Workload, port: int, transport: str) -> list[str]:
         return ["-c", "raise SystemExit('No such catalog.')"]
 
     with pytest.raises(ServerFailedError, match=r"No such catalog\."):
         rank(RankOptions(20, 10, "grpcio", seconds=0.5, windows=1), broken)
 
-    assert children(os.getpid()) == []
+    assert not left_behind()

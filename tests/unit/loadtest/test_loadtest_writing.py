@@ -1,7 +1,6 @@
 """The scenarios about writing, with their processes, against a made-up server."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from loadtest.deltas import DeltasOptions, deltas
 from loadtest.freshness import FreshnessOptions, freshness
 from loadtest.memory import MemoryOptions, memory
 from loadtest.mixed import MixedOptions, mixed
-from loadtest.procfs import children
 from loadtest.read_back import NotKeptError
 from loadtest.recover import RecoverOptions, recover
 from loadtest.serving import ServeCommand, durable
@@ -46,7 +44,9 @@ def forgetful(data: Path, *settings: str) -> ServeCommand:
     return fake(data, *settings, "forget")
 
 
-def test_deltas_measures_both_sizes_beside_an_empty_stream_and_leaves_no_process() -> None:
+def test_deltas_measures_both_sizes_beside_an_empty_stream_and_leaves_no_process(
+    left_behind: Callable[[], set[int]],
+) -> None:
     figures = deltas(DeltasOptions(20, 900, "grpcio", seconds=0.5, windows=1), fake)
 
     for rate, prefix in (("durable_", ""), ("single_", "single_")):
@@ -58,10 +58,10 @@ def test_deltas_measures_both_sizes_beside_an_empty_stream_and_leaves_no_process
     assert set(figures) >= SETTING
     assert figures["errors"] == 0
     assert "ratio to the empty stream" in deltas_table(figures)
-    assert children(os.getpid()) == []
+    assert not left_behind()
 
 
-def test_freshness_finds_every_probe_while_deltas_stream_in() -> None:
+def test_freshness_finds_every_probe_while_deltas_stream_in(left_behind: Callable[[], set[int]]) -> None:
     figures = freshness(FreshnessOptions(20, 900, "grpcio", deltas_per_s=200, probes=20), fake)
 
     assert figures["errors"] == 0
@@ -69,20 +69,20 @@ def test_freshness_finds_every_probe_while_deltas_stream_in() -> None:
     assert float(str(figures["acknowledged_freshness_p50_ms"])) > 0
     assert float(str(figures["rankings_per_probe"])) >= 1
     assert "acknowledged" in freshness_table(figures)
-    assert children(os.getpid()) == []
+    assert not left_behind()
 
 
-def test_mixed_compares_rankings_without_and_with_deltas() -> None:
+def test_mixed_compares_rankings_without_and_with_deltas(left_behind: Callable[[], set[int]]) -> None:
     figures = mixed(MixedOptions(20, 900, "grpcio", rate_rps=100, deltas_per_s=200, seconds=0.5), fake)
 
     assert figures["errors"] == 0
     assert float(str(figures["p99_ratio"])) > 0
     assert {"rank_p99_ms_without", "rank_p99_ms_with"} <= set(figures)
     assert "without" in mixed_table(figures)
-    assert children(os.getpid()) == []
+    assert not left_behind()
 
 
-def test_memory_loads_everybody_and_reads_some_of_them_back() -> None:
+def test_memory_loads_everybody_and_reads_some_of_them_back(left_behind: Callable[[], set[int]]) -> None:
     figures = memory(MemoryOptions(20, 20_000, "grpcio"), fake)
 
     assert (figures["profiles"], figures["attributes"], figures["samples"]) == (20_000, 64, 100)
@@ -90,10 +90,12 @@ def test_memory_loads_everybody_and_reads_some_of_them_back() -> None:
     assert float(str(figures["load_s"])) > 0
     assert set(figures) >= SETTING
     assert "bytes/customer" in memory_table(figures)
-    assert children(os.getpid()) == []
+    assert not left_behind()
 
 
-def test_recover_kills_the_server_and_requires_the_last_acknowledged_delta_of_the_next() -> None:
+def test_recover_kills_the_server_and_requires_the_last_acknowledged_delta_of_the_next(
+    left_behind: Callable[[], set[int]],
+) -> None:
     figures = recover(RecoverOptions(20, 900, tail=200, transport="grpcio", runs=2), fake)
 
     assert int(str(figures["tail"])) > 200
@@ -101,14 +103,16 @@ def test_recover_kills_the_server_and_requires_the_last_acknowledged_delta_of_th
     assert float(str(figures["ready_s"])) > 0
     assert set(figures) >= SETTING
     assert "SIGKILL" in recover_table(figures)
-    assert children(os.getpid()) == []
+    assert not left_behind()
 
 
-def test_server_that_comes_back_without_an_acknowledged_delta_fails_the_scenario() -> None:
+def test_server_that_comes_back_without_an_acknowledged_delta_fails_the_scenario(
+    left_behind: Callable[[], set[int]],
+) -> None:
     with pytest.raises(NotKeptError, match="missing"):
         recover(RecoverOptions(20, 900, tail=50, transport="grpcio", runs=1), forgetful)
 
-    assert children(os.getpid()) == []
+    assert not left_behind()
 
 
 def test_durable_server_has_its_folder_and_settings_and_is_not_ephemeral(tmp_path: Path) -> None:
