@@ -148,6 +148,9 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     models = load_models(settings.models) if settings.models else {}
     manifests = {model_id: model.manifest for model_id, model in models.items()}
     stores = await open_stores(settings, stack)
+    # Millions of entries and pages come, none of them in a cycle.
+    gc.disable()
+    stack.callback(gc.enable)
     recovered = await recover(stores.journal, stores.snapshots, stores.ledger)
     service = _Service(settings, stores, models, recovered.facts)
     service.writer.start()
@@ -187,6 +190,7 @@ def _tune_collector() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 20, 50)
 
 
