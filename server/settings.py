@@ -30,7 +30,9 @@ class Settings(BaseModel):
         Field(description="native is fast; grpcio is stock; auto is native"),
     ] = "auto"
     models: Annotated[Path | None, Field(description="folder of models, as <name>/<version>/manifest.toml")] = None
-    catalog: Annotated[Path | None, Field(description="catalog file to start with")] = None
+    catalog: Annotated[
+        Path | None, Field(description="catalog file; published at start unless it is the one that the journal has")
+    ] = None
     data: Annotated[
         Path | None, Field(description="folder of journal and snapshots, made if missing; without it nothing survives")
     ] = None
