@@ -6,6 +6,9 @@ MICROSECONDS_PER_DAY = 86_400_000_000
 EPOCH_DAYS = 18_262
 """Days from 1970 to 2020, the epoch of rows."""
 
+LATEST_US = 7_258_118_400_000_000
+"""The year 2200: times are before it, and not before 1970."""
+
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -23,3 +26,8 @@ def time_of(time_us: int) -> datetime:
 def days_of(time_us: int) -> float:
     """Days from 2020 to a time in microseconds since 1970, negative before it."""
     return time_us / MICROSECONDS_PER_DAY - EPOCH_DAYS
+
+
+def day_of(time_us: int) -> int:
+    """The whole day since 2020 of a time in microseconds since 1970."""
+    return time_us // MICROSECONDS_PER_DAY - EPOCH_DAYS

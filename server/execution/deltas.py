@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.domain.attribute import Schema
-from server.domain.clock import microseconds_of
+from server.domain.clock import LATEST_US, microseconds_of
 from server.domain.errors import ErrorReason, OpportuneError, invalid_field
 from server.domain.identifier import is_identifier, require_identifier
 from server.domain.journal import DeltasReceived, DeltasRejected
@@ -23,8 +23,6 @@ MAX_DELTAS = 1_000
 MAX_UPDATES = 4_096
 MAX_TEXT_BYTES = 128
 MAX_OTHER_IDS = 16
-LATEST_US = 7_258_118_400_000_000
-"""The year 2200, in microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from server.input.profiles import ProfileTable
 __all__ = ["ExportPart", "ExportProfile", "ExportedChange", "ExportedValue"]
 
 READ_AT_ONCE = 16
-"""An entry may be a load of 65,536 customers."""
+"""An entry may be a load of a thousand customers, or a thousand deltas."""
 
 
 class ExportedValue(NamedTuple):

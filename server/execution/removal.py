@@ -17,7 +17,7 @@ from server.execution.redaction import redacted
 from server.execution.state import Clock
 
 REWRITTEN_AT_ONCE = 16
-"""An entry may be a load of 65,536 customers."""
+"""An entry may be a load of a thousand customers, or a thousand deltas."""
 
 _LOG = logging.getLogger(__name__)
 

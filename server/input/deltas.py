@@ -1,19 +1,18 @@
-"""Turns the updates of a delta into changes of columns, and applies them to a row."""
+"""Turns the updates of a delta into changes of columns."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from server.domain.attribute import LARGEST, Attribute, AttributeType, Schema, Value, days_since_epoch
+from server.domain.clock import LATEST_US, microseconds_of
 from server.domain.errors import invalid_field
 from server.domain.profile import AttributeUpdates
 
 MAX_NAME = 256
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class Operation(Enum):
@@ -108,7 +107,7 @@ def column_value(attribute: Attribute, value: Value, schema: Schema, field: str)
 
 def days_of(time: datetime, field: str) -> float:
     """Days since 2020 of a time in the years 1970 to 2200, or INVALID_FIELD."""
-    if not EARLIEST <= time < LATEST:
+    if not 0 <= microseconds_of(time) < LATEST_US:
         raise invalid_field(field, "is outside the years 1970 to 2200")
     return days_since_epoch(time)
 

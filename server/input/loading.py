@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.attribute import LARGEST, Attribute, AttributeType, FloatRow, IntRow, Schema
-from server.domain.clock import EPOCH_DAYS, MICROSECONDS_PER_DAY
+from server.domain.clock import EPOCH_DAYS, LATEST_US, MICROSECONDS_PER_DAY
 from server.domain.errors import OpportuneError, invalid_field
 from server.domain.load import ColumnBatch, LoadColumn
 from server.input.deltas import Change, Operation
 from server.input.pages import PAGE_BITS, PAGE_MASK
 from server.input.profiles import ProfileTable
-
-_EARLIEST_US, _LATEST_US = 0, 7_258_118_400_000_000
 
 
 class _Columns(NamedTuple):
@@ -36,7 +34,7 @@ def check_batch(batch: ColumnBatch, schema: Schema) -> None:
     if len(set(batch.customer_ids)) < len(batch.customer_ids):
         raise invalid_field("customer_ids", "has a customer twice")
     times = batch.event_times_us
-    if len(times) and not (times.min() >= _EARLIEST_US and times.max() < _LATEST_US):
+    if len(times) and not (times.min() >= 0 and times.max() < LATEST_US):
         raise invalid_field("event_time", "is outside the years 1970 to 2200")
     names = [column.name for column in batch.columns]
     if len(set(names)) < len(names):
@@ -118,7 +116,7 @@ def _values(column: LoadColumn, attribute: Attribute, schema: Schema, field: str
         case AttributeType.BOOLEAN if not np.isin(present, (0.0, 1.0)).all():
             raise invalid_field(field, "takes 0 or 1")
         case AttributeType.TIMESTAMP_AGE:
-            if not np.all((present >= _EARLIEST_US) & (present < _LATEST_US)):
+            if not np.all((present >= 0) & (present < LATEST_US)):
                 raise invalid_field(field, "is outside the years 1970 to 2200")
             return (values / MICROSECONDS_PER_DAY - EPOCH_DAYS).astype(np.float32)
         case AttributeType.NUMBER if not np.all(np.abs(present) <= LARGEST):

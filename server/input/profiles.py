@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from server.domain.attribute import LARGEST, BoolRow, FloatRow, IntRow, Schema
-from server.domain.clock import EPOCH_DAYS, MICROSECONDS_PER_DAY
+from server.domain.clock import MICROSECONDS_PER_DAY, day_of
 from server.input.aggregates import Aggregates
 from server.input.day_buckets import Amounts, DayBuckets, Keys, bucket_key
 from server.input.deltas import Change, Operation
@@ -20,7 +19,8 @@ from server.input.event_times import NEVER, EventTimes
 from server.input.identifiers import Identifiers
 from server.input.identity import IdentityGraph
 from server.input.merging import Member, MergeRules, merged_consents
-from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, view
+from server.input.pages import PAGE_BITS, PAGE_MASK, Arrays, Pages, SavedPage
+from server.input.rows import RowPage
 
 MAX_PURPOSES = 32
 
@@ -32,41 +32,6 @@ class ProfileRow(NamedTuple):
     unreadable: IntRow
     version: int
     buckets: tuple[Keys, Amounts] | None = None
-
-
-class RowPage:
-    """512 rows: float32 [rows, columns], and for each row version, newest event time and consent bits."""
-
-    __slots__ = ("granted", "recorded", "updates_us", "updates_us_view", "values", "versions", "versions_view")
-
-    def __init__(self, arrays: Arrays) -> None:
-        self.values: FloatRow = arrays["values"]
-        self.versions: NDArray[np.int64] = arrays["versions"]
-        self.updates_us: NDArray[np.int64] = arrays["updates_us"]
-        self.granted: NDArray[np.uint32] = arrays["granted"]
-        self.recorded: NDArray[np.uint32] = arrays["recorded"]
-        self.versions_view, self.updates_us_view = view(self.versions), view(self.updates_us)
-
-    @classmethod
-    def blank(cls, row: FloatRow) -> "RowPage":
-        """A page of rows that nothing is known of."""
-        return cls({
-            "values": np.tile(row, (PAGE_ROWS, 1)),
-            "versions": np.zeros(PAGE_ROWS, np.int64),
-            "updates_us": np.full(PAGE_ROWS, NEVER, np.int64),
-            "granted": np.zeros(PAGE_ROWS, np.uint32),
-            "recorded": np.zeros(PAGE_ROWS, np.uint32),
-        })  # fmt: skip
-
-    def arrays(self) -> Arrays:
-        """The columns by name."""
-        return {
-            "values": self.values,
-            "versions": self.versions,
-            "updates_us": self.updates_us,
-            "granted": self.granted,
-            "recorded": self.recorded,
-        }
 
 
 class ProfileTable:
@@ -95,7 +60,7 @@ class ProfileTable:
 
     def read(self, customer_id: str) -> ProfileRow | None:
         """What is known about a customer, or None. The values are a view: do not keep or change them."""
-        row = self.identifiers.find(customer_id.encode())
+        row = self.find(customer_id)
         return None if row < 0 else self.read_row(self.graph.customer(row))
 
     def read_row(self, row: int) -> ProfileRow:
@@ -129,9 +94,8 @@ class ProfileTable:
         if len(sets) < len(changes):
             for change in changes:
                 if change.operation is Operation.BUCKET:
-                    key = bucket_key(time_us // MICROSECONDS_PER_DAY - EPOCH_DAYS, change.column)
-                    today = received_us // MICROSECONDS_PER_DAY - EPOCH_DAYS
-                    self.buckets.add(row, key, change.operand, self.aggregates.windows, today)
+                    key = bucket_key(day_of(time_us), change.column)
+                    self.buckets.add(row, key, change.operand, self.aggregates.windows, day_of(received_us))
                 elif change.operation is Operation.DECAY:
                     # An event that is dated far ahead must not scale everything before it to nothing.
                     self.aggregates.apply_decay(change, values, min(time_us, received_us + MICROSECONDS_PER_DAY))
@@ -248,10 +212,6 @@ class ProfileTable:
             page.recorded.item(place),
             self.consent_times.times(row, self._recorded(row)),
         )
-
-    def touch(self, row: int, version: int, time_us: int) -> None:
-        """Notes that a row was changed by something other than changes of its columns."""
-        self._touch(row, version, time_us)
 
     def _set(self, row: int, values: FloatRow, sets: list[Change], time_us: int) -> None:
         columns = [change.column for change in sets]

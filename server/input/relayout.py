@@ -8,7 +8,8 @@ import numpy as np
 from server.domain.attribute import Attribute, AttributeType, FloatRow, IntRow, Schema
 from server.input.aggregates import Aggregates
 from server.input.pages import PAGE_ROWS
-from server.input.profiles import ProfileTable, RowPage
+from server.input.profiles import ProfileTable
+from server.input.rows import RowPage
 
 
 def relayout(table: ProfileTable, schema: Schema) -> None:

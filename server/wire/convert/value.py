@@ -1,19 +1,19 @@
 """Values and times."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from opportune.v1 import value_pb2
 
 from server.domain.attribute import Value
+from server.domain.clock import LATEST_US, time_of
 from server.domain.errors import invalid_field
 
 MAX_TEXT_BYTES = 256
 MAX_LIST = 1_024
 
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
-_YEAR_2200_S = 7_258_118_400
 
 
 def values_from(messages: Mapping[str, value_pb2.Value], field: str) -> dict[str, Value]:
@@ -46,15 +46,13 @@ def texts_from(message: value_pb2.StringList, field: str) -> tuple[str, ...]:
 
 def time_from(message: Timestamp, field: str) -> datetime:
     """The time of a timestamp in the years 1970 to 2200, to the microsecond."""
-    if not 0 <= message.seconds < _YEAR_2200_S or not 0 <= message.nanos < 1_000_000_000:
-        raise invalid_field(field, "is outside the years 1970 to 2200")
-    return _UNIX + timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)
+    return time_of(microseconds_from(message, field))
 
 
 def microseconds_from(message: Timestamp, field: str) -> int:
     """The time of a timestamp in the years 1970 to 2200, in microseconds since 1970."""
     seconds, nanos = message.seconds, message.nanos
-    if not 0 <= seconds < _YEAR_2200_S or not 0 <= nanos < 1_000_000_000:
+    if not 0 <= seconds < LATEST_US // 1_000_000 or not 0 <= nanos < 1_000_000_000:
         raise invalid_field(field, "is outside the years 1970 to 2200")
     return seconds * 1_000_000 + nanos // 1_000
 
