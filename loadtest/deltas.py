@@ -12,15 +12,14 @@ from dataclasses import dataclass
 
 from loadtest.calm import in_turn
 from loadtest.delta_stream import OUTSTANDING, STREAMS
-from loadtest.folder import filesystem, journal_bytes
-from loadtest.ground import Ground, Serve, fill
+from loadtest.folder import journal_bytes
+from loadtest.ground import Ground, Serve, fill, prepared
 from loadtest.procfs import written_bytes
 from loadtest.progress import say
 from loadtest.saturation import WINDOW_S, Saturation
 from loadtest.serving import Server, durable, empty_stream, free_port, is_connected, serving
 from loadtest.setting import now, setting
 from loadtest.spinner import spinners
-from loadtest.stage import streaming, workspace
 from loadtest.steady import Steady, hold
 from loadtest.streaming import A_DELTA
 from loadtest.target import Target, Window
@@ -67,10 +66,7 @@ def deltas(options: DeltasOptions, serve: Serve = durable) -> dict[str, object]:
     """Runs the scenario and returns its figures as they go into the JSON file."""
     started = now()
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(workspace())
-        workload = streaming(directory / "workload", options.offers, options.profiles)
-        ground = Ground(directory, workload, options.transport, serve)
-        disk = filesystem(directory)
+        ground, workload = stack.enter_context(prepared(options.offers, options.profiles, options.transport, serve))
         server = stack.enter_context(ground.server())
         empty = stack.enter_context(_empty(ground))
         fill(server, options.profiles)
@@ -102,7 +98,7 @@ def deltas(options: DeltasOptions, serve: Serve = durable) -> dict[str, object]:
             **_acknowledged("single_", empty_ack),
         },
         "generator_bound": {"durable": rates[0].generator_bound, "single": rates[1].generator_bound},
-        "filesystem": disk,
+        "filesystem": dict(ground.disk),
         **setting([*rates, many_ack, single_ack, empty_ack], started),
     }
 

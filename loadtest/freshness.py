@@ -12,15 +12,13 @@ from math import ceil
 
 from loadtest.beside import Beside
 from loadtest.calm import in_turn
-from loadtest.folder import filesystem
-from loadtest.ground import Ground, Serve, fill
+from loadtest.ground import Serve, fill, prepared
 from loadtest.probe import NotRankedError, probe
 from loadtest.probe_offer import PROBE
 from loadtest.progress import say
 from loadtest.serving import durable
 from loadtest.setting import now, setting
 from loadtest.spinner import spinners
-from loadtest.stage import streaming, workspace
 from loadtest.steady import WARM_UP_S, Steady
 from loadtest.target import Target, Window
 
@@ -47,10 +45,7 @@ def freshness(options: FreshnessOptions, serve: Serve = durable) -> dict[str, ob
     """Runs the scenario and returns its figures as they go into the JSON file."""
     started = now()
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(workspace())
-        workload = streaming(directory / "workload", options.offers, options.profiles)
-        ground = Ground(directory, workload, options.transport, serve)
-        disk = filesystem(directory)
+        ground, workload = stack.enter_context(prepared(options.offers, options.profiles, options.transport, serve))
         server = stack.enter_context(ground.server())
         fill(server, options.profiles)
         probes = [workload.probes(min(PROBES_PREPARED, options.profiles // 2), half) for half in (0, 1)]
@@ -77,7 +72,7 @@ def freshness(options: FreshnessOptions, serve: Serve = durable) -> dict[str, ob
         "probes_per_s": PROBES_PER_S,
         "stream": beside.figures(),
         "eligible_mean": sample.eligible_mean,
-        "filesystem": disk,
+        "filesystem": dict(ground.disk),
         **setting([at_once, acknowledged, beside.steady], started),
     }
 

@@ -3,15 +3,18 @@
 import contextlib
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loadtest.children import child
+from loadtest.folder import filesystem
 from loadtest.generator import write_payloads
 from loadtest.progress import say
 from loadtest.serving import ServeCommand, Server, durable, free_port, is_healthy, serving
+from loadtest.stage import streaming, workspace
+from loadtest.streaming import StreamingWorkload
 from loadtest.target import GeneratorFailedError, Target, target
 from loadtest.workload import Workload
 
@@ -21,12 +24,13 @@ Serve = Callable[..., ServeCommand]
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where a scenario takes place. `directory` is for everything that it writes."""
+    """Where a scenario takes place. `directory` is for everything that it writes, `disk` says what it is on."""
 
     directory: Path
     workload: Workload
     transport: str
     serve: Serve = field(default=durable)
+    disk: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def data(self) -> Path:
@@ -57,6 +61,14 @@ class Ground:
         write_payloads(file, payloads)
         with target(name, server, file, transport) as aimed:
             yield aimed
+
+
+@contextlib.contextmanager
+def prepared(offers: int, profiles: int, transport: str, serve: Serve) -> Iterator[tuple[Ground, StreamingWorkload]]:
+    """Ground with a catalog that takes deltas, for so many customers, until the block ends."""
+    with workspace() as directory:
+        workload = streaming(directory / "workload", offers, profiles)
+        yield Ground(directory, workload, transport, serve, filesystem(directory)), workload
 
 
 def fill(server: Server, profiles: int) -> dict[str, Any]:

@@ -9,14 +9,13 @@ from math import ceil
 
 from loadtest.beside import Beside
 from loadtest.calm import in_turn
-from loadtest.folder import filesystem
-from loadtest.ground import Ground, Serve, fill
+from loadtest.ground import Serve, fill, prepared
 from loadtest.probe import probe
 from loadtest.progress import say
 from loadtest.serving import durable
 from loadtest.setting import now, setting
 from loadtest.spinner import spinners
-from loadtest.stage import REQUESTS, streaming, workspace
+from loadtest.stage import REQUESTS
 from loadtest.steady import SLICE_S, WARM_UP_S, Steady
 from loadtest.target import Target, Window
 
@@ -41,10 +40,7 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
     """Runs the scenario and returns its figures as they go into the JSON file."""
     started = now()
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(workspace())
-        workload = streaming(directory / "workload", options.offers, options.profiles)
-        ground = Ground(directory, workload, options.transport, serve)
-        disk = filesystem(directory)
+        ground, workload = stack.enter_context(prepared(options.offers, options.profiles, options.transport, serve))
         server = stack.enter_context(ground.server())
         fill(server, options.profiles)
         requests = workload.requests(REQUESTS)
@@ -68,7 +64,7 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         "stream": beside.figures(),
         "eligible_mean": sample.eligible_mean,
         "rungs_sampled": dict(without.rungs + beside_stream.rungs),
-        "filesystem": disk,
+        "filesystem": dict(ground.disk),
         **setting([without, beside_stream, beside.steady], started),
     }
 

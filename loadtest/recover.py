@@ -16,15 +16,14 @@ import time
 from dataclasses import dataclass
 
 from loadtest.delta_stream import OUTSTANDING, STREAMS
-from loadtest.folder import filesystem, snapshot_offsets
-from loadtest.ground import Ground, Serve, fill
+from loadtest.folder import snapshot_offsets
+from loadtest.ground import Ground, Serve, fill, prepared
 from loadtest.machine import machine
 from loadtest.marker import Marker
 from loadtest.progress import say
 from loadtest.restart import Restart, restart
 from loadtest.serving import Server, ServerFailedError, durable
 from loadtest.setting import now
-from loadtest.stage import streaming, workspace
 from loadtest.streaming import A_DELTA
 
 NO_SNAPSHOTS = ("--snapshot-entries", "1000000000", "--snapshot-minutes", "100000")
@@ -49,10 +48,7 @@ def recover(options: RecoverOptions, serve: Serve = durable) -> dict[str, object
     """Runs the scenario and returns its figures as they go into the JSON file."""
     started = now()
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(workspace())
-        workload = streaming(directory / "workload", options.offers, options.profiles)
-        ground = Ground(directory, workload, options.transport, serve)
-        disk = filesystem(directory)
+        ground, workload = stack.enter_context(prepared(options.offers, options.profiles, options.transport, serve))
         snapshot = _snapshot(ground, options.profiles)
         with ground.server(*NO_SNAPSHOTS) as server:
             _stream(ground, server, list(workload.messages(PREPARED, 1)), options.tail)
@@ -70,7 +66,7 @@ def recover(options: RecoverOptions, serve: Serve = durable) -> dict[str, object
         "deltas_per_message": 1,
         **_figures(restarts),
         "snapshot_bytes": snapshot_bytes,
-        "filesystem": disk,
+        "filesystem": dict(ground.disk),
         "started": started,
         "machine": machine(),
     }
