@@ -33,7 +33,10 @@ class OfferValue:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Something a customer can be offered; `start` is inclusive, `end` exclusive."""
+    """Something a customer can be offered; `start` is inclusive, `end` exclusive.
+
+    At most one offer of an `exclusion_group` is in a decision; empty: the offer is in none.
+    """
 
     id: str
     tactic: str
@@ -44,6 +47,7 @@ class Offer:
     end: datetime | None = None
     channels: tuple[str, ...] = ()
     creatives: tuple[Creative, ...] = ()
+    exclusion_group: str = ""
 
     def creative_for(self, channel: str, locale: str) -> Creative | None:
         """The creative for a channel: of the locale, else of its language, else of no locale, else None."""
