@@ -1,7 +1,7 @@
 """Day buckets: what sliding windows need to remember of events, an amount for each day and cell that had any.
 
-A row has as many buckets as its customer had days with events, most have none. They are kept in runs of 8, 16, 32 … of
-pools, 12 bytes each, and a run that fills up first lets go of the days that no window reaches any more.
+A row has as many buckets as its customer had days with events, most have none; a bucket takes 12 bytes. A run that
+fills up first lets go of the days that no window reaches any more.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,13 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.attribute import LARGEST
-from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, view
+from server.input.pages import Arrays, SavedPage
+from server.input.runs import Runs
 
-_CLASSES = 16
-_CLASS_SHIFT = 27
-_SLOT_MASK = (1 << _CLASS_SHIFT) - 1
-_PAGE_BUCKETS = 16_384
-_NONE = -1
+_LARGEST_RUN = 1 << 18
 
 Keys = NDArray[np.int64]
 Amounts = NDArray[np.float32]
@@ -37,69 +34,15 @@ def columns_of_keys(keys: Keys) -> Keys:
     return keys & 0xFFFF
 
 
-class _RowPage:
-    """Where each row's run is: its size class and its place among the runs of that size."""
-
-    __slots__ = ("runs", "runs_view")
-
-    def __init__(self, arrays: Arrays | None = None) -> None:
-        self.runs = np.full(PAGE_ROWS, _NONE, np.int32) if arrays is None else arrays["runs"]
-        self.runs_view = view(self.runs)
-
-    def arrays(self) -> Arrays:
-        return {"runs": self.runs}
-
-
-class _RunPage:
-    """Runs of one size: how many buckets each holds, their keys and their amounts."""
-
-    __slots__ = ("amounts", "keys", "used")
-
-    def __init__(self, used: NDArray[np.int32], keys: Keys, amounts: Amounts) -> None:
-        self.used, self.keys, self.amounts = used, keys, amounts
-
-    def arrays(self) -> Arrays:
-        return {"used": self.used, "keys": self.keys, "amounts": self.amounts}
-
-
-class _Runs:
-    """All runs of one size."""
-
-    def __init__(self, size: int, name: str) -> None:
-        self.size = size
-        self.per_page = max(_PAGE_BUCKETS // size, 1)
-        self.pages: Pages[_RunPage] = Pages(name, self._blank, self.per_page)
-        self.end = 0
-        self.free: list[int] = []
-
-    def take(self) -> int:
-        if self.free:
-            return self.free.pop()
-        self.end += 1
-        self.pages.grow_to(self.end)
-        return self.end - 1
-
-    def _blank(self) -> _RunPage:
-        shape = (self.per_page, self.size)
-        return _RunPage(np.zeros(self.per_page, np.int32), np.zeros(shape, np.int64), np.zeros(shape, np.float32))
-
-
 class DayBuckets:
     """The day buckets of every row."""
 
     def __init__(self) -> None:
-        self._rows: Pages[_RowPage] = Pages("buckets.rows", _RowPage)
-        self._runs = [_Runs(8 << number, f"buckets.{8 << number}") for number in range(_CLASSES)]
+        self._runs = Runs("buckets", {"keys": np.int64, "amounts": np.float32}, _LARGEST_RUN)
 
     def read(self, row: int) -> tuple[Keys, Amounts] | None:
         """The keys and amounts of a row's buckets, None if it has none. Views: do not keep or change them."""
-        run = self._run(row)
-        if run < 0:
-            return None
-        runs, slot = self._runs[run >> _CLASS_SHIFT], run & _SLOT_MASK
-        page, place = runs.pages[slot // runs.per_page], slot % runs.per_page
-        used = page.used.item(place)
-        return page.keys[place, :used], page.amounts[place, :used]
+        return self._runs.read(row)  # type: ignore[return-value]  # The layout has these two columns.
 
     def add(self, row: int, key: int, amount: float, windows: NDArray[np.int64], today: int) -> None:
         """Adds an amount to a bucket.
@@ -108,89 +51,50 @@ class DayBuckets:
             windows: int64 [columns], how many days each column's window has; what is older may be let go.
             today: The day on which the event was received: a date far ahead lets go of nothing.
         """
-        run = self._run(row)
-        if run < 0:
-            self.assign(row, np.array([key]), np.array([amount], np.float32))
+        added = np.array([key]), np.array([amount], np.float32)
+        buckets = self._runs.writable(row)
+        if buckets is None:
+            self._runs.assign(row, added)
             return
-        runs, slot = self._runs[run >> _CLASS_SHIFT], run & _SLOT_MASK
-        page, place = runs.pages.writable(slot // runs.per_page), slot % runs.per_page
-        used = page.used.item(place)
-        found = np.flatnonzero(page.keys[place, :used] == key)
+        keys, amounts = buckets
+        found = np.flatnonzero(keys == key)
         if len(found):
-            total = page.amounts.item(place, int(found[0])) + amount
-            page.amounts[place, found[0]] = min(max(total, -LARGEST), LARGEST)
-        elif used < runs.size:
-            page.keys[place, used], page.amounts[place, used] = key, amount
-            page.used[place] = used + 1
-        else:
-            keys, amounts = page.keys[place].copy(), page.amounts[place].copy()
+            total = amounts.item(int(found[0])) + amount
+            amounts[found[0]] = min(max(total, -LARGEST), LARGEST)
+        elif not self._runs.append(row, added):
             live = live_buckets(keys, windows, today)
             self.assign(row, np.append(keys[live], key), np.append(amounts[live], np.float32(amount)))
 
     def assign(self, row: int, keys: Keys, amounts: Amounts) -> None:
         """Gives a row these buckets instead of those it has, at most 262,144: the latest days of more."""
-        self.clear(row)
-        if not len(keys):
-            return
-        largest = self._runs[-1].size
-        if len(keys) > largest:
-            latest = np.argsort(keys, kind="stable")[-largest:]
+        if len(keys) > _LARGEST_RUN:
+            latest = np.argsort(keys, kind="stable")[-_LARGEST_RUN:]
             keys, amounts = keys[latest], amounts[latest]
-        number = max((len(keys) - 1).bit_length() - 3, 0)
-        runs = self._runs[number]
-        slot = runs.take()
-        page, place = runs.pages.writable(slot // runs.per_page), slot % runs.per_page
-        page.keys[place, : len(keys)], page.amounts[place, : len(keys)] = keys, amounts
-        page.used[place] = len(keys)
-        self._rows.grow_to(row + 1)
-        self._rows.writable(row >> PAGE_BITS).runs_view[row & PAGE_MASK] = number << _CLASS_SHIFT | slot
+        self._runs.assign(row, (keys, amounts))
 
     def clear(self, row: int) -> None:
         """Forgets the buckets of a row."""
-        run = self._run(row)
-        if run < 0:
-            return
-        runs, slot = self._runs[run >> _CLASS_SHIFT], run & _SLOT_MASK
-        page, place = runs.pages.writable(slot // runs.per_page), slot % runs.per_page
-        page.used[place], page.keys[place], page.amounts[place] = 0, 0, 0
-        runs.free.append(slot)
-        self._rows.writable(row >> PAGE_BITS).runs_view[row & PAGE_MASK] = _NONE
-
-    def _run(self, row: int) -> int:
-        """The run of a row, -1 if it has none; pages are made when one of their rows gets one."""
-        number = row >> PAGE_BITS
-        return _NONE if number >= len(self._rows) else self._rows[number].runs_view[row & PAGE_MASK]
+        self._runs.clear(row)
 
     def relayout(self, targets: Mapping[int, int]) -> None:
         """Moves buckets to other columns, by column; buckets of columns without a target are forgotten."""
-        lookup = np.full(1 << 16, _NONE, np.int64)
+        lookup = np.full(1 << 16, -1, np.int64)
         lookup[list(targets)] = list(targets.values())
-        for number, page in enumerate(self._rows):
-            for place in np.flatnonzero(page.runs >= 0).tolist():
-                row = number * PAGE_ROWS + place
-                buckets = self.read(row)
-                assert buckets is not None
-                keys, amounts = buckets[0].copy(), buckets[1].copy()
-                columns = lookup[columns_of_keys(keys)]
-                kept = columns >= 0
-                self.assign(row, (days_of_keys(keys[kept]) << 16) | columns[kept], amounts[kept])
+        for row in list(self._runs.rows()):
+            buckets = self.read(row)
+            assert buckets is not None
+            keys, amounts = buckets[0].copy(), buckets[1].copy()
+            columns = lookup[columns_of_keys(keys)]
+            kept = columns >= 0
+            self.assign(row, (days_of_keys(keys[kept]) << 16) | columns[kept], amounts[kept])
 
     def capture(self) -> Iterator[SavedPage]:
         """See `Pages.capture`."""
-        captures = [self._rows.capture(), *(runs.pages.capture() for runs in self._runs)]
-        return (page for pages in captures for page in pages)
+        return self._runs.capture()
 
     def restore(self, pages: Mapping[str, Iterable[Arrays]]) -> None:
         """Fills empty buckets with captured pages, by name."""
-        for arrays in pages.get("buckets.rows", ()):
-            self._rows.restore(_RowPage(arrays))
-        taken = np.concatenate([page.runs[page.runs >= 0] for page in self._rows] or [np.empty(0, np.int32)])
-        for number, runs in enumerate(self._runs):
-            for arrays in pages.get(runs.pages.name, ()):
-                runs.pages.restore(_RunPage(arrays["used"], arrays["keys"], arrays["amounts"]))
-            slots = taken[taken >> _CLASS_SHIFT == number] & _SLOT_MASK
-            runs.end = int(slots.max()) + 1 if len(slots) else 0
-            runs.free = np.setdiff1d(np.arange(runs.end), slots).tolist()
+        self._runs.restore(pages)
 
 
 def live_buckets(keys: Keys, windows: NDArray[np.int64], today: int) -> NDArray[np.bool_]:
