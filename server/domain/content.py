@@ -68,9 +68,8 @@ class OpenText(NamedTuple):
     kind: ChannelKind
 
     def read(self, texts: Mapping[str, str]) -> str:
-        """The text, or the default where it is missing or empty."""
-        text = texts.get(self.attribute)
-        return written(text, self.kind) if text else self.default
+        """The text, or the default where it is missing or nothing of it can be shown."""
+        return written(texts.get(self.attribute, ""), self.kind) or self.default
 
 
 class FilledContent(NamedTuple):

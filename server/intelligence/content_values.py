@@ -69,9 +69,9 @@ class CategoryCell(NamedTuple):
     kind: ChannelKind
 
     def read(self, variables: FloatRow) -> str:
-        """The value, or the default where it is missing."""
+        """The value, or the default where it is missing or nothing of it can be shown."""
         value = variables.item(self.column)
-        return written(self.values[int(value)], self.kind) if isfinite(value) else self.default
+        return (written(self.values[int(value)], self.kind) if isfinite(value) else "") or self.default
 
 
 class MembersCell(NamedTuple):
@@ -83,14 +83,14 @@ class MembersCell(NamedTuple):
     kind: ChannelKind
 
     def read(self, variables: FloatRow) -> str:
-        """The members in the order in which they are declared, or the default where there are none."""
+        """The members in the order in which they are declared, or the default where there are none to show."""
         members: list[str] = []
         for place, column in enumerate(self.columns):
             word = variables.item(column)
             if isfinite(word) and word and len(members) < MAX_VALUE_CHARACTERS:
                 first = place * MEMBERS_PER_COLUMN
                 members += _members(int(word), self.values[first : first + MEMBERS_PER_COLUMN])
-        return written(_SEPARATOR.join(members), self.kind) if members else self.default
+        return written(_SEPARATOR.join(members), self.kind) or self.default
 
 
 Cell = NumberCell | AgeCell | TruthCell | CategoryCell | MembersCell
