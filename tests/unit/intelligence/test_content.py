@@ -8,7 +8,7 @@ from server.domain.attribute import Value
 from server.domain.content import MAX_VALUE_CHARACTERS, ChannelKind
 from server.domain.offer_table import infer_schema
 from server.intelligence.content import ContentNames, compile_content
-from tests.support.catalogs import offer
+from tests.support.catalogs import offer, schema, text
 from tests.support.clock import NOON
 from tests.support.conditions import CONTEXT
 from tests.support.content import CUSTOMER, MANY, compiled, problems_of, row, says
@@ -213,6 +213,17 @@ def test_token_that_cannot_be_filled_is_a_problem(text: str, position: str, word
 
     assert problem.startswith(f"title: {position}: ")
     assert words in problem
+
+
+def test_only_customers_have_identifying_texts() -> None:
+    one = offer("one")
+    names = ContentNames(schema(), schema(text("first_name")), infer_schema([one])[0], lambda _: True)
+
+    _, problems = compile_content({"title": "{{context.first_name|you}}"}, one, ChannelKind.TEXT, names)
+
+    assert [str(problem) for problem in problems] == [
+        "title: 1:1: context.first_name is identifying text, which only customers have"
+    ]
 
 
 def test_every_problem_is_told_in_the_order_of_the_text() -> None:
