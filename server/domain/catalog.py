@@ -4,9 +4,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from server.domain.attribute import Attribute
+from server.domain.budget import Budget
+from server.domain.channel import Channel
+from server.domain.contact import DEFAULT_CONTACT_POLICY
 from server.domain.identity import DEFAULT_POLICY, IdentityPolicy
 from server.domain.offer import Offer
 from server.domain.placement import Placement
+from server.domain.quiet_hours import UTC, QuietHours, TimeZones
+from server.domain.rule import Lever, Rule
 
 
 class Problem(NamedTuple):
@@ -36,3 +41,13 @@ class Catalog:
     offer_attributes: tuple[Attribute, ...] = ()
     aggregates: tuple[Attribute, ...] = ()
     identity: IdentityPolicy = DEFAULT_POLICY
+    rules: tuple[Rule, ...] = ()
+    levers: tuple[Lever, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    quiet_hours: tuple[QuietHours, ...] = ()
+    time_zones: TimeZones = UTC
+    hold_us: int = DEFAULT_CONTACT_POLICY.hold_us
+    attribution_us: int = DEFAULT_CONTACT_POLICY.attribution_us
+    household: str = ""
+    content_attributes: frozenset[str] = frozenset()

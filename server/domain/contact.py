@@ -18,6 +18,16 @@ class ContactKind(IntEnum):
     CONVERTED = 5
 
 
+REACHED: dict[ContactKind, tuple[ContactKind, ...]] = {
+    ContactKind.IMPRESSION: (ContactKind.IMPRESSION,),
+    ContactKind.CLICK: (ContactKind.IMPRESSION, ContactKind.CLICK),
+    ContactKind.ACCEPTED: (ContactKind.IMPRESSION, ContactKind.ACCEPTED),
+    ContactKind.DECLINED: (ContactKind.IMPRESSION, ContactKind.DECLINED),
+    ContactKind.CONVERTED: (ContactKind.IMPRESSION, ContactKind.ACCEPTED, ContactKind.CONVERTED),
+}
+"""What an outcome says has happened: nobody accepts what was not shown, whoever forgot to report it."""
+
+
 class ContactScope(StrEnum):
     """Which contacts count together: those with the same offer, exclusion group, tactic or channel, or all."""
 
@@ -42,3 +52,47 @@ class HistoryVariable(NamedTuple):
     window_days: int | None
     scope: ContactScope = ContactScope.ALL
     key: str = ""
+
+
+class Draw(NamedTuple):
+    """What one decision for an offer takes from a meter: a budget, or a cap that all customers share.
+
+    Attributes:
+        meter: The meter's id.
+        on: What commits it; a decision only holds it, unless decisions are what is counted.
+        window_us: How long it counts, 0 for ever.
+        amount: In millionths: of a contact, or of the catalog's currency.
+    """
+
+    meter: str
+    on: ContactKind
+    window_us: int
+    amount: int
+
+
+class ContactSubject(NamedTuple):
+    """What a contact was about, as it was when the decision was made: later catalogs do not change it."""
+
+    offer_id: str
+    placement_id: str = ""
+    channel: str = ""
+    tactic: str = ""
+    exclusion_group: str = ""
+    draws: tuple[Draw, ...] = ()
+
+
+class ContactPolicy(NamedTuple):
+    """How contacts are kept.
+
+    Attributes:
+        hold_us: How long a decision holds what its outcomes have not used.
+        attribution_us: How long after a decision an outcome without token is taken for one of it.
+        horizon_us: How long contacts matter to anything; older ones may be let go.
+    """
+
+    hold_us: int = 15 * 60 * 1_000_000
+    attribution_us: int = 7 * 86_400_000_000
+    horizon_us: int = 400 * 86_400_000_000
+
+
+DEFAULT_CONTACT_POLICY = ContactPolicy()

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from server.domain.attribute import Schema
+from server.domain.contact import DEFAULT_CONTACT_POLICY, ContactPolicy, ContactSubject
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.identity import IdentityPolicy
 from server.domain.load import ColumnBatch
+from server.domain.outcome import Outcome
 from server.domain.profile import ProfileDelta
 
 
 class CatalogPublished(NamedTuple):
-    """A catalog went live. The schema is in it, so that the fold needs neither compiler nor models."""
+    """A catalog went live. What the fold needs of it is in it, so that the fold needs neither compiler nor models."""
 
     time_us: int
     version: int
@@ -23,6 +25,7 @@ class CatalogPublished(NamedTuple):
     text: str
     schema: Schema
     identity: IdentityPolicy
+    contacts: ContactPolicy = DEFAULT_CONTACT_POLICY
 
 
 class DeltasReceived(NamedTuple):
@@ -76,6 +79,46 @@ class IdentifierUnlinked(NamedTuple):
     other: str
 
 
+class DecisionMade(NamedTuple):
+    """One decision, as far as it changes what later ones may show.
+
+    Attributes:
+        number: Decisions are numbered in the order in which they were made.
+        tag: 64 random bits; number and tag are the decision's id.
+        time_us: The time that was decided for.
+        profile_version: The last entry that the decision knew; the decisions with lower numbers it knew too.
+        customer_id: The identifier that was asked for; empty if the customer was erased since.
+        household: The household's key, empty if there is none.
+        until_us: Up to when the decision holds what its outcomes have not used.
+        shown: What was shown, slot by slot, as places among the entry's subjects.
+    """
+
+    number: int
+    tag: int
+    time_us: int
+    profile_version: int
+    customer_id: str
+    household: str
+    until_us: int
+    shown: tuple[int, ...]
+
+
+class DecisionsMade(NamedTuple):
+    """Decisions that were made one after the other. They were in force before they were written."""
+
+    time_us: int
+    subjects: tuple[ContactSubject, ...]
+    decisions: tuple[DecisionMade, ...]
+
+
+class OutcomesReported(NamedTuple):
+    """What callers say has become of decisions. `subjects`: what each outcome without token is about, else None."""
+
+    time_us: int
+    outcomes: tuple[Outcome, ...]
+    subjects: tuple[ContactSubject | None, ...]
+
+
 class ProfileErased(NamedTuple):
     """A customer was erased. Nothing of the customer: the erasure ledger knows whom, as a keyed hash."""
 
@@ -96,6 +139,8 @@ Entry = (
     | ProfilesLoaded
     | IdentifiersLinked
     | IdentifierUnlinked
+    | DecisionsMade
+    | OutcomesReported
     | ProfileErased
     | Redacted
 )

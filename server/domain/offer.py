@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from server.domain.attribute import Value
+from server.domain.cap import Cap
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class OfferValue:
 class Offer:
     """Something a customer can be offered; `start` is inclusive, `end` exclusive.
 
-    At most one offer of an `exclusion_group` is in a decision; empty: the offer is in none.
+    At most one offer of an `exclusion_group` is in a decision; empty: the offer is in none. With a `purpose`, only
+    customers who granted it get the offer.
     """
 
     id: str
@@ -48,6 +50,8 @@ class Offer:
     channels: tuple[str, ...] = ()
     creatives: tuple[Creative, ...] = ()
     exclusion_group: str = ""
+    caps: tuple[Cap, ...] = ()
+    purpose: str = ""
 
     def creative_for(self, channel: str, locale: str) -> Creative | None:
         """The creative for a channel: of the locale, else of its language, else of no locale, else None."""

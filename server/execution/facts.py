@@ -12,15 +12,19 @@ from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.identity import DEFAULT_POLICY, IdentityPolicy
 from server.domain.journal import (
     CatalogPublished,
+    DecisionsMade,
     DeltasReceived,
     Entry,
     IdentifiersLinked,
     IdentifierUnlinked,
+    OutcomesReported,
     ProfilesLoaded,
     Record,
 )
+from server.domain.outcome import AttributedOutcome, Attribution, Outcome, event_of
 from server.domain.profile import AttributeUpdates, ConsentUpdate, Event, ProfileDelta, RejectedDelta
 from server.input.aggregates import Aggregates
+from server.input.contact_book import ContactBook
 from server.input.deltas import Change, compile_updates
 from server.input.loading import load
 from server.input.matches import Matches
@@ -43,6 +47,13 @@ class CompiledDeltas(NamedTuple):
     deltas: Sequence[CompiledDelta]
 
 
+class Applied(NamedTuple):
+    """What an entry's sender is told: the deltas that turned out to be refused, what became of each outcome."""
+
+    refused: Sequence[RejectedDelta] = ()
+    attributed: Sequence[AttributedOutcome] = ()
+
+
 class Facts:
     """What is known, as of an offset of the journal.
 
@@ -51,9 +62,10 @@ class Facts:
         catalog: The last catalog that was published.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Schema | None = None) -> None:
         self.offset = 0
-        self.profiles = ProfileTable(Schema())
+        self.profiles = ProfileTable(schema or Schema())
+        self.contacts = ContactBook(self.profiles)
         self.matches = Matches()
         self.sources: dict[str, int] = {}
         self.catalog: CatalogPublished | None = None
@@ -63,8 +75,8 @@ class Facts:
         """How identifiers may be joined."""
         return DEFAULT_POLICY if self.catalog is None else self.catalog.identity
 
-    def apply(self, record: Record, compiled: Sequence[CompiledDelta] | None = None) -> list[RejectedDelta]:
-        """Applies the next entry; returns the deltas that turned out to be refused.
+    def apply(self, record: Record, compiled: Sequence[CompiledDelta] | None = None) -> Applied:
+        """Applies the next entry; returns what its sender is told.
 
         Args:
             compiled: The entry's deltas as somebody has compiled them already for the schema of now.
@@ -72,10 +84,10 @@ class Facts:
         offset, entry = record
         if offset != self.offset + 1:
             raise ValueError(f"entry {offset} does not follow {self.offset}")
-        refused = self._apply(entry, offset, compiled)
+        applied = self._apply(entry, offset, compiled)
         self.profiles.refresh(offset)
         self.offset = offset
-        return refused
+        return applied
 
     def compile(self, delta: ProfileDelta) -> list[Change]:
         """What a delta changes.
@@ -85,7 +97,7 @@ class Facts:
         """
         return compile_delta(delta, self.profiles.schema, self.profiles.aggregates)
 
-    def _apply(self, entry: Entry, offset: int, compiled: Sequence[CompiledDelta] | None) -> list[RejectedDelta]:
+    def _apply(self, entry: Entry, offset: int, compiled: Sequence[CompiledDelta] | None) -> Applied:
         match entry:
             case DeltasReceived():
                 return self._apply_deltas(entry, offset, compiled)
@@ -95,15 +107,18 @@ class Facts:
             case CatalogPublished():
                 relayout(self.profiles, entry.schema)
                 self.catalog = entry
+                self.contacts.policy = entry.contacts
+            case DecisionsMade():
+                self._apply_decisions(entry)
+            case OutcomesReported():
+                return self._apply_outcomes(entry, offset)
             case IdentifiersLinked():
                 return self._link(entry, offset)
             case IdentifierUnlinked():
                 self._unlink(entry, offset)
-        return []
+        return Applied()
 
-    def _apply_deltas(
-        self, entry: DeltasReceived, offset: int, compiled: Sequence[CompiledDelta] | None
-    ) -> list[RejectedDelta]:
+    def _apply_deltas(self, entry: DeltasReceived, offset: int, compiled: Sequence[CompiledDelta] | None) -> Applied:
         refused = []
         for place, delta, changes in self._compiled(entry) if compiled is None else compiled:
             try:
@@ -117,7 +132,39 @@ class Facts:
                 except OpportuneError as error:
                     refused.append(RejectedDelta(place, error, applied=True))
         self._advance(entry.source, entry.sequence)
-        return refused
+        return Applied(refused)
+
+    def _apply_decisions(self, entry: DecisionsMade) -> None:
+        """Enters the decisions that are not in force yet: all of them when the journal is read again."""
+        contacts = self.contacts
+        codes = [contacts.code(subject) for subject in entry.subjects]
+        for made in entry.decisions:
+            if made.number > contacts.decided:
+                contacts.decide(made, [codes[place] for place in made.shown])
+
+    def _apply_outcomes(self, entry: OutcomesReported, offset: int) -> Applied:
+        attributed = []
+        for outcome, subject in zip(entry.outcomes, entry.subjects, strict=True):
+            found = self.contacts.report(outcome, subject, entry.time_us)
+            attributed.append(found)
+            if found.attribution is not Attribution.REPEATED:
+                self._count_outcome(outcome, found, offset, entry.time_us)
+        return Applied(attributed=attributed)
+
+    def _count_outcome(self, outcome: Outcome, found: AttributedOutcome, offset: int, received_us: int) -> None:
+        """Brings the aggregates up to date that take events of outcomes."""
+        ref, profiles = found.decision, self.profiles
+        row = self.contacts.row_of(ref) if ref else profiles.find(outcome.customer_id) if outcome.customer_id else -1
+        event = event_of(outcome, None if ref is None else self.contacts.subject_of(ref))
+        if row < 0 or event.type not in profiles.aggregates.events:
+            return
+        time_us = min(outcome.event_time_us, received_us)
+        try:
+            changes = profiles.aggregates.compile(event, time_us)
+        except OpportuneError:
+            # An aggregate asks for a property that outcomes do not have.
+            return
+        profiles.update(row, changes, time_us, offset, received_us)
 
     def _compiled(self, entry: DeltasReceived) -> list[CompiledDelta]:
         compiled = []
@@ -155,14 +202,14 @@ class Facts:
             self._require_room([self.profiles.name(row), self.profiles.name(holder)])
             self.profiles.link(row, holder, True, offset)
 
-    def _link(self, entry: IdentifiersLinked, offset: int) -> list[RejectedDelta]:
+    def _link(self, entry: IdentifiersLinked, offset: int) -> Applied:
         try:
             self._require_room([entry.identifier, entry.other])
         except OpportuneError as error:
-            return [RejectedDelta(0, error)]
+            return Applied([RejectedDelta(0, error)])
         left, right = self.profiles.ensure(entry.identifier), self.profiles.ensure(entry.other)
         self.profiles.link(left, right, False, offset)
-        return []
+        return Applied()
 
     def _unlink(self, entry: IdentifierUnlinked, offset: int) -> None:
         row, other = self.profiles.find(entry.identifier), self.profiles.find(entry.other) if entry.other else None

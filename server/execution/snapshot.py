@@ -4,11 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from server.domain.attribute import Schema
 from server.domain.journal import CatalogPublished
 from server.execution.facts import Facts
+from server.input.contact_book import NO_CONTACTS, BookHeader
 from server.input.pages import Arrays, SavedPage
-from server.input.profiles import ProfileTable
 
 
 class FactsHeader(NamedTuple):
@@ -30,6 +29,7 @@ class FactsHeader(NamedTuple):
     key_end: int
     key_free: tuple[int, ...]
     apart: tuple[tuple[int, int], ...]
+    contacts: BookHeader = NO_CONTACTS
 
 
 class Capture(NamedTuple):
@@ -52,8 +52,9 @@ def capture(facts: Facts, time_us: int) -> Capture:
         key_end=facts.matches.keys.end,
         key_free=facts.matches.keys.free,
         apart=tuple(profiles.graph.apart),
+        contacts=facts.contacts.header(),
     )
-    captures = [profiles.capture(), facts.matches.capture()]
+    captures = [profiles.capture(), facts.matches.capture(), facts.contacts.capture()]
     return Capture(header, (page for pages in captures for page in pages))
 
 
@@ -63,10 +64,11 @@ def restore(header: FactsHeader, pages: Iterable[SavedPage]) -> Facts:
     for page in pages:
         by_name[page.name][page.number] = page.arrays
     ordered = {name: [numbered[number] for number in range(len(numbered))] for name, numbered in by_name.items()}
-    facts = Facts()
+    facts = Facts(None if header.catalog is None else header.catalog.schema)
     facts.offset, facts.sources, facts.catalog = header.offset, dict(header.sources), header.catalog
-    schema = Schema() if header.catalog is None else header.catalog.schema
-    facts.profiles = profiles = ProfileTable(schema)
-    profiles.restore(ordered, header.end, header.free, header.apart)
+    facts.profiles.restore(ordered, header.end, header.free, header.apart)
     facts.matches.restore(ordered, header.key_end, header.key_free)
+    facts.contacts.restore(header.contacts, ordered)
+    if header.catalog is not None:
+        facts.contacts.policy = header.catalog.contacts
     return facts

@@ -10,7 +10,7 @@ from server.domain.model import Model, ModelFailure
 from server.domain.profile import RejectedDelta
 from server.execution.compiled import CompiledCatalog
 from server.execution.decide import Snapshot
-from server.execution.facts import CompiledDelta, CompiledDeltas, Facts
+from server.execution.facts import Applied, CompiledDelta, CompiledDeltas, Facts
 from server.execution.scoring import Scorer
 from server.input.profiles import ProfileTable
 
@@ -82,21 +82,22 @@ class State:
         """The etag of the catalog that is served, empty before the first one."""
         return "" if self._catalog is None else self._catalog.etag
 
-    def apply(self, record: Record, compiled: object = None) -> list[RejectedDelta]:
+    def apply(self, record: Record, compiled: object = None) -> Applied:
         """Applies the next entry of the journal, with what is already compiled of it; see `Facts.apply`.
 
         A catalog's rows and its compiled form change places together, between two requests.
         """
         if isinstance(compiled, PreparedCatalog):
-            refused = self.facts.apply(record)
+            applied = self.facts.apply(record)
             self.serve(compiled)
-            return refused
+            return applied
         if not isinstance(compiled, CompiledDeltas):
             return self.facts.apply(record)
         if compiled.schema is self.facts.profiles.schema:
             return self.facts.apply(record, compiled.deltas)
         fitting, refused = self._compiled_anew(compiled.deltas)
-        return sorted(refused + self.facts.apply(record, fitting), key=lambda each: each.index)
+        applied = self.facts.apply(record, fitting)
+        return applied._replace(refused=sorted([*refused, *applied.refused], key=lambda each: each.index))
 
     def prepare(self, catalog: CompiledCatalog) -> PreparedCatalog:
         """A catalog with everything that serving it needs.

@@ -21,6 +21,7 @@ from server.domain.journal import (
     Rejection,
     journal_failed,
 )
+from server.domain.outcome import AttributedOutcome
 from server.domain.profile import RejectedDelta
 from server.domain.vault import SealedText, Vault
 from server.execution.state import State
@@ -39,10 +40,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class Written(NamedTuple):
-    """An entry that is durable and visible: its offset, and the deltas that turned out to be refused."""
+    """An entry that is durable and visible: its offset, and what its sender is told."""
 
     offset: int
-    refused: list[RejectedDelta]
+    refused: Sequence[RejectedDelta] = ()
+    attributed: Sequence[AttributedOutcome] = ()
 
 
 class _Waiting(NamedTuple):
@@ -151,7 +153,7 @@ class Writer:
         turn_ends = perf_counter() + TURN_S
         for waiting in group:
             record = Record(self._state.facts.offset + 1, waiting.entry)
-            written = Written(record.offset, self._state.apply(record, waiting.compiled))
+            written = Written(record.offset, *self._state.apply(record, waiting.compiled))
             self._waiting.popleft()
             if written.refused:
                 self._record(waiting, written)

@@ -7,7 +7,7 @@ order of events does not matter.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -58,6 +58,11 @@ class Aggregates:
         sizes = [len(decayed.columns) for decayed in self.decayed]
         self._landmarks = np.repeat(np.array([d.landmark for d in self.decayed], np.intp), sizes)
         self._rates = np.repeat(np.array([1 / d.half_life_days for d in self.decayed]), sizes)
+
+    @property
+    def events(self) -> Collection[str]:
+        """The types of the events that any aggregate takes."""
+        return self._by_event
 
     def compile(self, event: Event, time_us: int) -> list[Change]:
         """What an event changes.

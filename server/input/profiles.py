@@ -13,6 +13,7 @@ import numpy as np
 from server.domain.attribute import LARGEST, BoolRow, FloatRow, IntRow, Schema
 from server.domain.clock import MICROSECONDS_PER_DAY, day_of
 from server.input.aggregates import Aggregates
+from server.input.contacts import Contacts, Events, joined
 from server.input.day_buckets import Amounts, DayBuckets, Keys, bucket_key
 from server.input.deltas import Change, Operation
 from server.input.event_times import NEVER, EventTimes
@@ -41,6 +42,7 @@ class ProfileTable:
         self.identifiers = Identifiers()
         self.graph = IdentityGraph(self._reserve, self._release)
         self.buckets = DayBuckets()
+        self.contacts = Contacts()
         self.pages: Pages[RowPage] = Pages("rows", self._blank_page)
         self.times = EventTimes("times", schema.settable_width)
         self.consent_times = EventTimes("consent_times", len(schema.purposes))
@@ -132,6 +134,12 @@ class ProfileTable:
             if recorded >> bit & 1
         }  # fmt: skip
 
+    def events(self, row: int) -> Events | None:
+        """The contact events of all identifiers of a row's customer, None if there are none. Views: do not keep."""
+        if self.graph.customer(row) == row:
+            return self.contacts.read(row)
+        return joined(self.contacts.read(member) for member in self.graph.members(row))
+
     def update_us(self, row: int) -> int:
         """The newest event time of a row's changes, in microseconds since 1970; `NEVER` if there were none."""
         return self.pages[row >> PAGE_BITS].updates_us_view[row & PAGE_MASK]
@@ -176,7 +184,9 @@ class ProfileTable:
 
     def capture(self) -> Iterator[SavedPage]:
         """Copies of all pages as they are now; see `Pages.capture`."""
-        parts = (self.identifiers, self.graph, self.buckets, self.pages, self.times, self.consent_times)
+        parts = (
+            self.identifiers, self.graph, self.buckets, self.contacts, self.pages, self.times, self.consent_times,
+        )  # fmt: skip
         captures = [part.capture() for part in parts]
         return (page for pages in captures for page in pages)
 
@@ -191,6 +201,7 @@ class ProfileTable:
         self.identifiers.restore(pages.get("identifiers", ()), end, free)
         self.graph.restore(pages, apart)
         self.buckets.restore(pages)
+        self.contacts.restore(pages)
         for arrays in pages.get("rows", ()):
             self.pages.restore(RowPage(arrays))
         self.times.restore(pages)
@@ -273,6 +284,7 @@ class ProfileTable:
         self.times.clear(row)
         self.consent_times.clear(row)
         self.buckets.clear(row)
+        self.contacts.clear(row)
         self._stale.discard(row)
         self.identifiers.release(row)
 

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from server.domain.aggregate import Aggregate, Operation
 from server.domain.attribute import Attribute, AttributeType, MergeRule, Schema, Value
+from server.domain.contact import ContactPolicy
 from server.domain.identity import IdentityPolicy
 from server.domain.journal import (
     CatalogPublished,
+    DecisionsMade,
     DeltasReceived,
     DeltasRejected,
     Entry,
@@ -25,6 +27,7 @@ from server.domain.journal import (
     IdentifierUnlinked,
     JournalDamagedError,
     NewerEntryError,
+    OutcomesReported,
     ProfileErased,
     ProfilesLoaded,
     Redacted,
@@ -182,7 +185,7 @@ def _encode_catalog(entry: CatalogPublished) -> bytes:
     rules = [
         (rule.id, [(part.attribute, part.form, part.first) for part in rule.parts]) for rule in entry.identity.rules
     ]
-    return _pack((*entry[:4], attributes, entry.identity.max_identifiers, rules))
+    return _pack((*entry[:4], attributes, entry.identity.max_identifiers, rules, entry.contacts))
 
 
 def _attribute_fields(of: Attribute) -> tuple[Any, ...]:
@@ -192,7 +195,17 @@ def _attribute_fields(of: Attribute) -> tuple[Any, ...]:
 
 
 def _decode_catalog(body: bytes) -> CatalogPublished:
-    time_us, version, etag, text, attributes, max_identifiers, rules = _unpack(body)
+    *fields, contacts = _unpack(body)
+    return _catalog(fields)._replace(contacts=ContactPolicy(*contacts))
+
+
+def _decode_catalog_1(body: bytes) -> CatalogPublished:
+    """Version 1 had no contact policy."""
+    return _catalog(_unpack(body))
+
+
+def _catalog(fields: list[Any]) -> CatalogPublished:
+    time_us, version, etag, text, attributes, max_identifiers, rules = fields
     schema = Schema(tuple(map(_attribute, attributes)))
     policy = IdentityPolicy(max_identifiers, tuple(_match_rule(*fields) for fields in rules))
     return CatalogPublished(time_us, version, etag, text, schema, policy)
@@ -230,7 +243,7 @@ def _plain(kind: int, of_type: type[Any]) -> _Layout:
 
 _LAYOUTS: Mapping[type, _Layout] = MappingProxyType(
     {
-        CatalogPublished: _Layout(1, _encode_catalog, (_decode_catalog,)),
+        CatalogPublished: _Layout(1, _encode_catalog, (_decode_catalog_1, _decode_catalog)),
         DeltasReceived: _Layout(2, _encode_deltas, (_decode_deltas,)),
         DeltasRejected: _plain(3, DeltasRejected),
         ProfilesLoaded: _Layout(4, _encode_load, (_decode_load,)),
@@ -238,6 +251,8 @@ _LAYOUTS: Mapping[type, _Layout] = MappingProxyType(
         IdentifierUnlinked: _plain(6, IdentifierUnlinked),
         ProfileErased: _plain(7, ProfileErased),
         Redacted: _plain(8, Redacted),
+        DecisionsMade: _plain(9, DecisionsMade),
+        OutcomesReported: _plain(10, OutcomesReported),
     }
 )
 _LAYOUT_OF_KIND = {layout.kind: layout for layout in _LAYOUTS.values()}

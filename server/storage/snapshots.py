@@ -19,6 +19,7 @@ from xxhash import xxh3_64
 
 from server.domain.journal import CatalogPublished, JournalDamagedError, NewerEntryError
 from server.execution.snapshot import Capture, FactsHeader
+from server.input.contact_book import BookHeader
 from server.input.pages import SavedPage, view
 from server.storage import codec
 
@@ -114,7 +115,11 @@ def _frame(header: list[Any], parts: Sequence[Any]) -> list[Any]:
     """The bytes of a frame, in parts that can be written one after the other."""
     packed = msgspec.msgpack.encode(header)
     digest = xxh3_64(packed)
-    contents = [view(np.ascontiguousarray(part)).cast("B") if hasattr(part, "dtype") else part for part in parts]
+    # An empty array has no bytes that could be seen as such.
+    contents = [
+        view(np.ascontiguousarray(part).reshape(-1).view(np.uint8)) if hasattr(part, "dtype") else part
+        for part in parts
+    ]
     for content in contents:
         digest.update(content)
     size = sum(len(content) for content in contents)
@@ -185,10 +190,12 @@ def _packed(header: FactsHeader) -> bytes:
 def _unpacked(packed: bytes) -> FactsHeader:
     *fields, catalog = msgspec.msgpack.decode(packed)
     header = FactsHeader(*fields)
+    contacts = msgspec.convert(header.contacts, BookHeader)
     entry = None if catalog is None else codec.decode(codec.Encoded(*catalog))
     return header._replace(
         catalog=cast(CatalogPublished | None, entry),
         free=tuple(header.free),
         key_free=tuple(header.key_free),
         apart=tuple((left, right) for left, right in header.apart),
+        contacts=contacts,
     )

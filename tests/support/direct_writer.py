@@ -34,7 +34,7 @@ class DirectWriter(Writer):
         self.entries.append(entry)
         self.sealed += sealed
         future: asyncio.Future[Written] = asyncio.Future(loop=_NoLoop())  # type: ignore[abstract]
-        written = Written(offset, self._state.apply(Record(offset, entry), compiled))
+        written = Written(offset, *self._state.apply(Record(offset, entry), compiled))
         if written.refused:
             self._record(_Waiting(entry, weight, compiled, sealed, future), written)
         else:

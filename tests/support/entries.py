@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 
 from server.domain.aggregate import Aggregate, Operation
 from server.domain.attribute import Attribute, AttributeType, MergeRule, Schema
+from server.domain.contact import ContactKind, ContactPolicy, ContactSubject, Draw
 from server.domain.identity import IdentityPolicy
 from server.domain.journal import (
     CatalogPublished,
+    DecisionMade,
+    DecisionsMade,
     DeltasReceived,
     DeltasRejected,
     Entry,
     IdentifiersLinked,
     IdentifierUnlinked,
+    OutcomesReported,
     ProfileErased,
     ProfilesLoaded,
     Redacted,
@@ -27,6 +31,7 @@ from server.domain.journal import (
 )
 from server.domain.load import ColumnBatch, LoadColumn
 from server.domain.matching import Form, MatchPart, MatchRule
+from server.domain.outcome import DecisionRef, Outcome
 from server.domain.profile import AttributeUpdates, ConsentUpdate, Event, ProfileDelta
 
 TIME_US = 1_795_348_800_000_000
@@ -135,14 +140,53 @@ match_parts = st.builds(MatchPart, texts, st.sampled_from(Form), st.none() | sma
 match_rules = st.builds(MatchRule, texts, tuples(match_parts))
 policies = st.builds(IdentityPolicy, small, tuples(match_rules))
 catalogs_published = st.builds(
-    CatalogPublished, times_us, sequences, texts, texts, st.builds(Schema, tuples(attributes)), policies
+    CatalogPublished,
+    times_us,
+    sequences,
+    texts,
+    texts,
+    schema=st.builds(Schema, tuples(attributes)),
+    identity=policies,
+    contacts=st.builds(ContactPolicy, times_us, times_us, times_us),
 )
+
+kinds = st.sampled_from(ContactKind)
+draws = st.builds(Draw, texts, kinds, times_us, times_us)
+subjects = st.builds(ContactSubject, texts, texts, texts, texts, texts, tuples(draws, 2))
+tags = st.integers(0, 2**64 - 1)
+decisions = st.builds(
+    DecisionMade,
+    sequences,
+    tags,
+    times_us,
+    sequences,
+    texts,
+    household=texts,
+    until_us=times_us,
+    shown=tuples(small),
+)
+decisions_made = st.builds(DecisionsMade, times_us, tuples(subjects, 2), tuples(decisions, 3))
+outcomes = st.builds(
+    Outcome,
+    texts,
+    kinds,
+    times_us,
+    st.none() | st.builds(DecisionRef, sequences, tags, small),
+    texts,
+    offer_id=texts,
+    placement_id=texts,
+    revenue=numbers,
+    profit=numbers,
+)
+outcomes_reported = st.builds(OutcomesReported, times_us, tuples(outcomes, 3), tuples(st.none() | subjects, 3))
 
 entries: st.SearchStrategy[Entry] = st.one_of(
     catalogs_published,
     deltas_received,
     deltas_rejected,
     profiles_loaded,
+    decisions_made,
+    outcomes_reported,
     st.builds(IdentifiersLinked, times_us, texts, texts),
     st.builds(IdentifierUnlinked, times_us, texts, texts),
     st.builds(ProfileErased, times_us, small),

@@ -40,20 +40,20 @@ def unlinked(left: str, right: str = "") -> IdentifierUnlinked:
     return IdentifierUnlinked(NOON_US, left, right)
 
 
-def apply(facts: Facts, *entries: Entry) -> list[RejectedDelta]:
+def apply(facts: Facts, *entries: Entry) -> Sequence[RejectedDelta]:
     """Applies the next entries; returns what was refused of the last one."""
-    refused: list[RejectedDelta] = []
+    refused: Sequence[RejectedDelta] = ()
     for entry in entries:
-        refused = facts.apply(Record(facts.offset + 1, entry))
+        refused = facts.apply(Record(facts.offset + 1, entry)).refused
     return refused
 
 
-def apply_compiled(facts: Facts, entry: Entry) -> list[RejectedDelta]:
+def apply_compiled(facts: Facts, entry: Entry) -> Sequence[RejectedDelta]:
     """Applies the next entry with its deltas compiled beforehand, as the server does before it writes them."""
     compiled = None
     if isinstance(entry, DeltasReceived):
         compiled = [CompiledDelta(place, delta, facts.compile(delta)) for place, delta in enumerate(entry.deltas)]
-    return facts.apply(Record(facts.offset + 1, entry), compiled)
+    return facts.apply(Record(facts.offset + 1, entry), compiled).refused
 
 
 def folded(entries: Iterable[Entry]) -> Facts:

@@ -32,7 +32,7 @@ class SlowWriter(Writer):
         """Applies the next entries."""
         for entry, future in self.waiting[:count]:
             record = Record(self.state.facts.offset + 1, entry)
-            future.set_result(Written(record.offset, self.state.apply(record)))
+            future.set_result(Written(record.offset, *self.state.apply(record)))
         del self.waiting[:count]
 
     def lose(self) -> None:

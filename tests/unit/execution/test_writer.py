@@ -10,8 +10,8 @@ import pytest_asyncio
 
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.journal import Entry, Record, journal_failed, journal_full
-from server.domain.profile import RejectedDelta
 from server.domain.vault import SealedText
+from server.execution.facts import Applied
 from server.execution.state import State
 from server.execution.writer import MAX_GROUP, MAX_GROUP_WEIGHT, Writer
 from tests.support.entries import received
@@ -288,7 +288,7 @@ async def test_entries_are_refused_if_their_texts_cannot_be_kept(journal: GatedJ
 class StumblingState(State):
     """Cannot apply its second entry."""
 
-    def apply(self, record: Record, compiled: object = None) -> list[RejectedDelta]:
+    def apply(self, record: Record, compiled: object = None) -> Applied:
         if record.offset == 2:
             raise RuntimeError("a fault of ours")
         return super().apply(record, compiled)

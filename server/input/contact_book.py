@@ -1,0 +1,195 @@
+"""The contact book: everything that decisions and outcomes change. Part of the fold, as the profile table is.
+
+A decision is entered twice: at once when it is made, so that the next one sees it, and again when the journal has it,
+which changes nothing, as decisions are numbered and the book knows how far it is.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from server.domain.contact import DEFAULT_CONTACT_POLICY, REACHED, ContactKind, ContactPolicy, ContactSubject
+from server.domain.journal import DecisionMade
+from server.domain.outcome import AttributedOutcome, Attribution, DecisionRef, Outcome
+from server.input.contacts import Contacts, Reached, Words, decision_words, outcome_words
+from server.input.decision_index import NOBODY, DecisionIndex
+from server.input.identifiers import Identifiers
+from server.input.meters import Meters
+from server.input.offer_totals import OfferTotals
+from server.input.outcome_ids import OutcomeIds
+from server.input.pages import Arrays, SavedPage
+from server.input.profiles import ProfileTable
+
+
+class BookHeader(NamedTuple):
+    """Everything of a contact book that is not in pages."""
+
+    decided: int
+    subjects: tuple[ContactSubject, ...]
+    households_end: int
+    outcome_period: int
+    outcome_ends: tuple[int, int]
+
+
+NO_CONTACTS = BookHeader(0, (), 0, 0, (0, 0))
+
+
+class ContactBook:
+    """Contacts of customers and households, what everybody has used together, and which decision was whose.
+
+    Attributes:
+        decided: The number of the last decision.
+        subjects: What contacts were about, by code.
+    """
+
+    def __init__(self, profiles: ProfileTable) -> None:
+        self._profiles = profiles
+        self.policy: ContactPolicy = DEFAULT_CONTACT_POLICY
+        self.decided = 0
+        self.subjects: list[ContactSubject] = []
+        self.meters = Meters()
+        self.households = Contacts("household_contacts")
+        self.totals = OfferTotals()
+        self._codes: dict[ContactSubject, int] = {}
+        self._of_offer: dict[str, list[int]] = {}
+        self._household_names = Identifiers("households")
+        self._index = DecisionIndex()
+        self._outcome_ids = OutcomeIds()
+
+    def code(self, subject: ContactSubject) -> int:
+        """The code of a subject, which gets one if it has none."""
+        code = self._codes.get(subject)
+        if code is None:
+            code = self._codes[subject] = len(self.subjects)
+            self.subjects.append(subject)
+            self._of_offer.setdefault(subject.offer_id, []).append(code)
+        return code
+
+    def household_events_row(self, household: str) -> int:
+        """The row of a household's contacts, or -1."""
+        return self._household_names.find(household.encode()) if household else NOBODY
+
+    def decide(self, made: DecisionMade, subjects: Sequence[int]) -> None:
+        """Enters the next decision; the subjects are codes, slot by slot."""
+        if made.customer_id:
+            self._touch(made, decision_words(subjects))
+        for slot, code in enumerate(subjects):
+            draws = self.subjects[code].draws
+            if draws:
+                self.meters.decide(draws, _key(made.number, slot), made.time_us, made.until_us)
+        self.decided = made.number
+
+    def report(self, outcome: Outcome, subject: ContactSubject | None, received_us: int) -> AttributedOutcome:
+        """Enters an outcome: `subject` is what one without token is about."""
+        if not self._outcome_ids.add(outcome.outcome_id, received_us):
+            return AttributedOutcome(Attribution.REPEATED, None)
+        ref = outcome.decision or self._latest(outcome)
+        reached = None if ref is None else self._reach(ref, outcome, received_us)
+        if ref is None or reached is None:
+            self._enter_unattributed(outcome, subject, received_us)
+            return AttributedOutcome(Attribution.UNATTRIBUTED, None)
+        late = max(outcome.event_time_us, received_us) > reached.decided_us + self.policy.hold_us
+        return AttributedOutcome(Attribution.LATE if late else Attribution.ATTRIBUTED, ref)
+
+    def subject_of(self, ref: DecisionRef) -> ContactSubject | None:
+        """What a decision's slot was about, None if that is not known any more."""
+        row, _ = self._index.find(ref.number, ref.tag)
+        events = None if row == NOBODY else self._profiles.contacts.read(row)
+        if events is None:
+            return None
+        found = (events.numbers == ref.number) & (events.slots == ref.slot) & (events.kinds == ContactKind.DECISION)
+        places = found.nonzero()[0]
+        return self.subjects[int(events.subjects[places[0]])] if len(places) else None
+
+    def row_of(self, ref: DecisionRef) -> int:
+        """The row of the identifier that a decision was made for, or -1."""
+        return self._index.find(ref.number, ref.tag)[0]
+
+    def capture(self) -> Iterator[SavedPage]:
+        """See `Pages.capture`; the profile table has captured the customers' own contacts."""
+        parts = (self.meters, self.households, self._household_names, self.totals, self._index, self._outcome_ids)
+        captures = [part.capture() for part in parts]
+        return (page for pages in captures for page in pages)
+
+    def header(self) -> BookHeader:
+        """What goes beside the pages."""
+        ids = self._outcome_ids
+        return BookHeader(self.decided, tuple(self.subjects), self._household_names.end, ids.period, ids.ends)
+
+    def restore(self, header: BookHeader, pages: Mapping[str, Iterable[Arrays]]) -> None:
+        """Fills an empty book with captured pages, by name."""
+        for subject in header.subjects:
+            self.code(subject)
+        self.decided = header.decided
+        self.meters.restore(pages.get("meters", ()))
+        self.households.restore(pages)
+        self._household_names.restore(pages.get("households", ()), header.households_end, ())
+        self.totals.restore(pages.get("offer_totals", ()))
+        self._index.restore(pages.get("decisions", ()))
+        self._outcome_ids.restore(pages, header.outcome_period, header.outcome_ends)
+
+    def _touch(self, made: DecisionMade, words: Words) -> None:
+        """Enters a decision with its customer, and with the household."""
+        profiles, horizon_us = self._profiles, self.policy.horizon_us
+        row = profiles.ensure(made.customer_id)
+        profiles.contacts.add(row, made.time_us, made.number, words, horizon_us)
+        household = NOBODY
+        if made.household:
+            name = made.household.encode()
+            household = self._household_names.find(name)
+            if household < 0:
+                household = self._household_names.add(name)
+            self.households.add(household, made.time_us, made.number, words, horizon_us)
+        self._index.add(made.number, made.tag, made.time_us, row, household)
+        if not made.number & 0xFFF:
+            self._index.retain(made.time_us - horizon_us)
+
+    def _reach(self, ref: DecisionRef, outcome: Outcome, received_us: int) -> Reached | None:
+        row, household = self._index.find(ref.number, ref.tag)
+        if row == NOBODY:
+            return None
+        happened = outcome.kind, min(outcome.event_time_us, received_us)
+        reached = self._profiles.contacts.reach(row, ref.number, ref.slot, happened, self.policy.horizon_us)
+        if reached is None:
+            return None
+        if household != NOBODY:
+            self.households.reach(household, ref.number, ref.slot, happened, self.policy.horizon_us)
+        draws = self.subjects[reached.subject].draws
+        if draws and reached.kinds:
+            time_us, until_us = max(happened[1], reached.decided_us), reached.decided_us + self.policy.hold_us
+            key = _key(ref.number, ref.slot)
+            self.meters.reach(draws, reached.kinds, key, time_us=time_us, until_us=until_us)
+        self.totals.add(reached.subject, reached.kinds, outcome.revenue, outcome.profit)
+        return reached
+
+    def _latest(self, outcome: Outcome) -> DecisionRef | None:
+        """The latest decision for an outcome's customer and offer within the attribution window."""
+        row = self._profiles.find(outcome.customer_id) if outcome.customer_id else -1
+        codes = [
+            code
+            for code in self._of_offer.get(outcome.offer_id, ())
+            if outcome.placement_id in ("", self.subjects[code].placement_id)
+        ]
+        if row < 0 or not codes:
+            return None
+        since_us = outcome.event_time_us - self.policy.attribution_us
+        contacts, subjects = self._profiles.contacts, np.array(codes)
+        found = [contacts.latest(member, subjects, since_us) for member in self._profiles.graph.members(row)]
+        number, slot = max(filter(None, found), default=(0, 0))
+        return DecisionRef(number, self._index.tag(number), slot) if number else None
+
+    def _enter_unattributed(self, outcome: Outcome, subject: ContactSubject | None, received_us: int) -> None:
+        """A contact that nobody decided on is one all the same, if it is known whose."""
+        if subject is None or not outcome.customer_id:
+            return
+        code, kinds = self.code(subject), REACHED[outcome.kind]
+        row = self._profiles.ensure(outcome.customer_id)
+        time_us = min(outcome.event_time_us, received_us)
+        self._profiles.contacts.add(row, time_us, 0, outcome_words(code, 0, kinds), self.policy.horizon_us)
+        self.totals.add(code, kinds, outcome.revenue, outcome.profit)
+
+
+def _key(number: int, slot: int) -> int:
+    """What a meter finds the hold of one slot of a decision by."""
+    return number << 8 | slot

@@ -1,0 +1,170 @@
+"""Contacts: what each customer was shown and what became of it, in runs of 24 bytes an event.
+
+A decision adds an event for each of its offers, an outcome one for each stage that it is the first to reach. A
+decision's event knows the stages that were reached, so that whatever it still holds is told from what was used.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.domain.contact import REACHED, ContactKind
+from server.input.pages import Arrays, SavedPage
+from server.input.runs import Runs
+
+LARGEST_RUN = 4_096
+UNCOUNTED = 15
+"""The kind of an event that stands for more than a run holds; whatever counts contacts must take it for too many."""
+
+_KIND_MASK = 0xF
+_REACHED_SHIFT = 8
+_SLOT_SHIFT = 16
+_SUBJECT_SHIFT = 24
+
+Words = NDArray[np.int64]
+
+
+class Events(NamedTuple):
+    """The contact events of a customer as columns, in no particular order."""
+
+    times_us: Words
+    numbers: Words
+    words: Words
+
+    @property
+    def kinds(self) -> Words:
+        """What each event is: a `ContactKind`, or `UNCOUNTED`."""
+        return self.words & _KIND_MASK
+
+    @property
+    def subjects(self) -> Words:
+        """The code of what each event is about."""
+        return self.words >> _SUBJECT_SHIFT
+
+    @property
+    def slots(self) -> Words:
+        """The place in its decision of what each event is about."""
+        return self.words >> _SLOT_SHIFT & 0xFF
+
+
+class Reached(NamedTuple):
+    """What an outcome has added to a contact: the subject's code, when it was decided, and the stages new to it."""
+
+    subject: int
+    decided_us: int
+    kinds: tuple[ContactKind, ...]
+
+
+def outcome_words(subject: int, slot: int, kinds: Sequence[ContactKind]) -> Words:
+    """The events of the stages that an outcome has reached."""
+    return np.array([subject << _SUBJECT_SHIFT | slot << _SLOT_SHIFT | kind for kind in kinds], np.int64)
+
+
+def reached_bit(kind: ContactKind) -> int:
+    """The bit of a decision's event that says that a stage was reached."""
+    return 1 << (_REACHED_SHIFT + kind)
+
+
+def decision_words(subjects: Sequence[int] | Words) -> Words:
+    """The events of a decision for these subjects, in the order of its slots."""
+    codes = np.asarray(subjects, np.int64)
+    return (codes << _SUBJECT_SHIFT) | (np.arange(len(codes)) << _SLOT_SHIFT)
+
+
+class Contacts:
+    """The contact events of every row."""
+
+    def __init__(self, name: str = "contacts") -> None:
+        self._runs = Runs(name, {"times_us": np.int64, "numbers": np.int64, "words": np.int64}, LARGEST_RUN)
+
+    def read(self, row: int) -> Events | None:
+        """A row's events, None if there are none. Views: do not keep or change them."""
+        columns = self._runs.read(row)
+        return None if columns is None else Events(*columns)
+
+    def add(self, row: int, time_us: int, number: int, words: Words, horizon_us: int) -> None:
+        """Adds events of one time and decision; events older than the horizon may be let go for them."""
+        count = len(words)
+        columns = (np.full(count, time_us), np.full(count, number), words)
+        if not self._runs.append(row, columns):
+            self._runs.assign(row, self._with_room(row, Events(*columns), time_us - horizon_us))
+
+    def reach(
+        self, row: int, number: int, slot: int, outcome: tuple[ContactKind, int], horizon_us: int
+    ) -> Reached | None:
+        """Notes an outcome (kind and time) of one offer of a decision; None if the row knows no such contact."""
+        kind, time_us = outcome
+        columns = self._runs.read(row)
+        if columns is None:
+            return None
+        events = Events(*columns)
+        of_decision = (events.numbers == number) & (events.kinds == ContactKind.DECISION) & (events.slots == slot)
+        places = of_decision.nonzero()[0]
+        if not len(places):
+            return None
+        place = int(places[0])
+        word, decided_us = int(events.words[place]), int(events.times_us[place])
+        new = tuple(stage for stage in REACHED[kind] if not word & reached_bit(stage))
+        if new:
+            writable = self._runs.writable(row)
+            assert writable is not None
+            for stage in new:
+                writable[2][place] |= reached_bit(stage)
+            words = outcome_words(word >> _SUBJECT_SHIFT, slot, new)
+            self.add(row, max(time_us, decided_us), number, words, horizon_us)
+        return Reached(word >> _SUBJECT_SHIFT, decided_us, new)
+
+    def latest(self, row: int, subjects: Words, since_us: int) -> tuple[int, int] | None:
+        """Number and slot of the latest decision since a time that was about one of these subjects."""
+        events = self.read(row)
+        if events is None:
+            return None
+        fits = (events.kinds == ContactKind.DECISION) & (events.times_us >= since_us) & (events.numbers > 0)
+        places = (fits & np.isin(events.subjects, subjects)).nonzero()[0]
+        if not len(places):
+            return None
+        place = places[events.numbers[places].argmax()]
+        return int(events.numbers[place]), int(events.slots[place])
+
+    def clear(self, row: int) -> None:
+        """Forgets the events of a row."""
+        self._runs.clear(row)
+
+    def rows(self) -> Iterator[int]:
+        """The rows that have events, in their order."""
+        return self._runs.rows()
+
+    def capture(self) -> Iterator[SavedPage]:
+        """See `Pages.capture`."""
+        return self._runs.capture()
+
+    def restore(self, pages: Mapping[str, Iterable[Arrays]]) -> None:
+        """Fills empty contacts with captured pages, by name."""
+        self._runs.restore(pages)
+
+    def _with_room(self, row: int, added: Events, oldest_us: int) -> tuple[Words, Words, Words]:
+        """A row's events that still matter, and these: the newest, if a run does not hold them all."""
+        events = self.read(row)
+        if events is None:
+            return added
+        keep = events.times_us > oldest_us
+        columns = Events(*(np.concatenate([old[keep], new]) for old, new in zip(events, added, strict=True)))
+        excess = len(columns.words) - LARGEST_RUN
+        if excess <= 0:
+            return columns
+        order = np.argsort(columns.times_us, kind="stable")
+        # The events that go stand together for one that counts as any number.
+        last_gone = order[excess]
+        kept = Events(*(column[order[excess:]] for column in columns))
+        kept.words[0], kept.numbers[0], kept.times_us[0] = UNCOUNTED, 0, columns.times_us[last_gone]
+        return kept
+
+
+def joined(runs: Iterable[Events | None]) -> Events | None:
+    """The events of several identifiers together."""
+    present = [events for events in runs if events is not None]
+    if len(present) < 2:
+        return present[0] if present else None
+    return Events(*(np.concatenate(columns) for columns in zip(*present, strict=True)))
