@@ -1,10 +1,8 @@
 """The entries of the catalog file: what each may say, and the domain type that it becomes."""
 
-import re
-from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from server.domain.aggregate import MAX_WINDOW_DAYS, Aggregate, Operation
 from server.domain.attribute import Attribute, AttributeType, MergeRule
@@ -12,62 +10,41 @@ from server.domain.identifier import ID_PATTERN
 from server.domain.identity import DEFAULT_MAX_IDENTIFIERS, IdentityPolicy
 from server.domain.matching import Form, MatchPart, MatchRule
 from server.domain.offer import Creative, Offer, OfferValue
-from server.domain.placement import Placement
-
-
-class Entry(BaseModel):
-    """What an entry may not say is refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def _to_time(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError("is not a date or time such as 2017-08-01 or 2017-08-01T09:00:00Z") from None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time())
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-
-
-def _to_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _to_milliseconds(value: object) -> object:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("is not a duration such as 150ms or 0.5s")
-    return float(match[1]) * (1_000 if match[2] == "s" else 1)
-
-
-def _to_days(value: object) -> object:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(d|h)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("is not a duration such as 30d or 12h")
-    return float(match[1]) / (24 if match[2] == "h" else 1)
-
-
-_Id = Annotated[str, StringConstraints(pattern=f"^{ID_PATTERN}$")]
-_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-_Text = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-_Time = Annotated[datetime | None, BeforeValidator(_to_time)]
-_Number = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
-_Amount = Annotated[float, Field(allow_inf_nan=False, ge=0)]
+from server.domain.placement import Diversity, Placement
+from server.intelligence.catalog_kinds import (
+    Amount,
+    Condition,
+    Entry,
+    Id,
+    Name,
+    Number,
+    Text,
+    Time,
+    to_days,
+    to_milliseconds,
+    to_tuple,
+)
+from server.intelligence.policy_entries import (
+    CapEntry,
+    ContactsEntry,
+    CooldownEntry,
+    TimeZoneEntry,
+    cap_of,
+    cooldown_of,
+)
 
 
 class AttributeEntry(Entry):
     """An attribute of customers or contexts."""
 
-    id: _Name
+    id: Name
     type: Literal["number", "boolean", "category", "set", "timestamp_age", "text"]
-    values: list[_Text] = Field(default=[], max_length=10_000)
-    by: _Name | None = None
-    keys: list[_Id] = []
-    purpose: _Id | None = None
+    values: list[Text] = Field(default=[], max_length=10_000)
+    by: Name | None = None
+    keys: list[Id] = []
+    purpose: Id | None = None
     merge: Literal["latest", "max", "sum", "union"] | None = None
+    content: bool = False
 
     @model_validator(mode="after")
     def _merges(self) -> "AttributeEntry":
@@ -80,15 +57,16 @@ class AttributeEntry(Entry):
 class AggregateEntry(Entry):
     """An attribute of customers that is kept up to date from events."""
 
-    id: _Name
-    event: _Text
+    id: Name
+    event: Text
     op: Literal["count", "sum", "last", "decayed_sum"]
-    property: _Name | None = None
-    window: Annotated[float, BeforeValidator(_to_days)] | None = None
-    half_life: Annotated[float, BeforeValidator(_to_days), Field(gt=0, le=36_500)] | None = None
-    by: _Name | None = None
-    keys: list[_Id] = []
-    purpose: _Id | None = None
+    property: Name | None = None
+    window: Annotated[float, BeforeValidator(to_days)] | None = None
+    half_life: Annotated[float, BeforeValidator(to_days), Field(gt=0, le=36_500)] | None = None
+    by: Name | None = None
+    keys: list[Id] = []
+    purpose: Id | None = None
+    content: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> "AggregateEntry":
@@ -107,7 +85,7 @@ class AggregateEntry(Entry):
 class MatchPartEntry(Entry):
     """One text that must agree for a rule to match."""
 
-    attribute: _Name
+    attribute: Name
     form: Annotated[str, StringConstraints(max_length=32)]
     first: Annotated[int, Field(ge=1, le=64)] | None = None
 
@@ -122,7 +100,7 @@ class MatchPartEntry(Entry):
 class MatchRuleEntry(Entry):
     """Texts that make two identifiers one customer's if all of them agree."""
 
-    id: _Id
+    id: Id
     parts: list[MatchPartEntry] = Field(min_length=1, max_length=16)
 
 
@@ -136,59 +114,72 @@ class IdentityEntry(Entry):
 class OfferAttributeEntry(Entry):
     """An attribute of offers that needs declaring."""
 
-    id: _Name
+    id: Name
     type: Literal["number", "boolean", "category", "set"]
-    values: list[_Text] = Field(default=[], max_length=10_000)
+    values: list[Text] = Field(default=[], max_length=10_000)
 
 
 class ValueEntry(Entry):
     """What an offer brings."""
 
-    revenue: _Amount
+    revenue: Amount
     margin: Annotated[float, Field(ge=0, le=1)]
-    cost: _Amount = 0.0
+    cost: Amount = 0.0
 
 
 class ScheduleEntry(Entry):
     """When an offer runs."""
 
-    start: _Time = None
-    end: _Time = None
+    start: Time = None
+    end: Time = None
 
 
 class CreativeEntry(Entry):
     """How an offer is shown."""
 
-    id: _Id
-    channel: _Id
+    id: Id
+    channel: Id
     locale: Annotated[str, StringConstraints(max_length=35)] = ""
-    content: dict[_Name, Annotated[str, StringConstraints(max_length=16_384)]] = {}
+    content: dict[Name, Annotated[str, StringConstraints(max_length=16_384)]] = {}
 
 
 class OfferEntry(Entry):
     """An offer."""
 
-    id: _Id
-    tactic: _Text
+    id: Id
+    tactic: Text
     value: ValueEntry
-    attributes: dict[_Name, bool | _Number | _Text | list[_Text]] = {}
-    eligible: Annotated[str, StringConstraints(max_length=65_536)] = ""
+    attributes: dict[Name, bool | Number | Text | list[Text]] = {}
+    eligible: Condition = ""
     schedule: ScheduleEntry = ScheduleEntry()
-    channels: list[_Id] = []
+    channels: list[Id] = []
     creatives: list[CreativeEntry] = []
+    exclusion_group: Annotated[str, StringConstraints(pattern=f"^({ID_PATTERN})?$")] = ""
+    caps: list[CapEntry] = Field(default=[], max_length=16)
+    cooldown: CooldownEntry | None = None
+    purpose: Annotated[str, StringConstraints(pattern=f"^({ID_PATTERN})?$")] = ""
+
+
+class DiversityEntry(Entry):
+    """How alike the offers of an answer may be."""
+
+    by: Name
+    max: Annotated[int, Field(ge=1)]
 
 
 class PlacementEntry(Entry):
     """Where answers are shown."""
 
-    id: _Id
-    channel: Annotated[tuple[_Id, ...], BeforeValidator(_to_tuple), Field(min_length=1)]
+    id: Id
+    channel: Annotated[tuple[Id, ...], BeforeValidator(to_tuple), Field(min_length=1)]
     slots: Annotated[int, Field(ge=1, le=100)]
     model: Annotated[str, StringConstraints(pattern=rf"^({ID_PATTERN}/{ID_PATTERN})?$")] = ""
     objective: Literal["expected_value"] = "expected_value"
-    fallback_offers: list[_Id] = []
-    deadline: Annotated[float, BeforeValidator(_to_milliseconds), Field(gt=0)] | None = None
+    fallback_offers: list[Id] = []
+    deadline: Annotated[float, BeforeValidator(to_milliseconds), Field(gt=0)] | None = None
     enabled: bool = True
+    max_per_group: Annotated[int, Field(ge=1)] = 1
+    diversity: list[DiversityEntry] = Field(default=[], max_length=8)
 
 
 class Header(Entry):
@@ -197,6 +188,8 @@ class Header(Entry):
     currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
     description: str = ""
     identity: IdentityEntry = IdentityEntry()
+    contacts: ContactsEntry = ContactsEntry()
+    time_zone: TimeZoneEntry = TimeZoneEntry()
     assumptions: dict[str, Any] = {}
 
 
@@ -249,6 +242,9 @@ def offer_of(entry: OfferEntry) -> Offer:
         end=entry.schedule.end,
         channels=tuple(entry.channels),
         creatives=tuple(Creative(c.id, c.channel, c.locale, c.content) for c in entry.creatives),
+        exclusion_group=entry.exclusion_group,
+        caps=(*map(cap_of, entry.caps), *([cooldown_of(entry.cooldown)] if entry.cooldown else [])),
+        purpose=entry.purpose,
     )
 
 
@@ -262,4 +258,6 @@ def placement_of(entry: PlacementEntry) -> Placement:
         fallback_offers=tuple(entry.fallback_offers),
         deadline_ms=entry.deadline,
         enabled=entry.enabled,
+        max_per_group=entry.max_per_group,
+        diversity=tuple(Diversity(each.by, each.max) for each in entry.diversity),
     )

@@ -1,7 +1,7 @@
 """Reads the catalog file: YAML or JSON text to domain types, with every problem and its path.
 
-What belongs to later versions (caps, rules, budgets, experiments) is refused, not ignored: an ignored cap would send
-more than it allows.
+What belongs to later versions (products, experiments) is refused, not ignored: an ignored holdout would
+send what it must not.
 """
 
 import hashlib
@@ -17,7 +17,6 @@ from server.domain.catalog import Catalog, Problem
 from server.intelligence.catalog_entries import (
     AggregateEntry,
     AttributeEntry,
-    Entry,
     Header,
     OfferAttributeEntry,
     OfferEntry,
@@ -29,10 +28,24 @@ from server.intelligence.catalog_entries import (
     offer_of,
     placement_of,
 )
+from server.intelligence.catalog_kinds import Entry
+from server.intelligence.policy_entries import (
+    BudgetEntry,
+    ChannelEntry,
+    LeverEntry,
+    QuietHoursEntry,
+    RuleEntry,
+    budget_of,
+    channel_of,
+    lever_of,
+    quiet_hours_of,
+    rule_of,
+    time_zones_of,
+)
 
 MAX_OFFERS = 100_000
 _LATER = "is not supported by this version; a catalog that relies on it is refused rather than half obeyed"
-_LATER_KEYS = frozenset({"products", "rules", "budgets", "experiments", "caps", "exclusion_group", "max_per_group"})
+_LATER_KEYS = frozenset({"products", "experiments"})
 
 
 def read_catalog(text: str) -> tuple[Catalog, list[Problem]]:
@@ -42,8 +55,9 @@ def read_catalog(text: str) -> tuple[Catalog, list[Problem]]:
     """
     problems: list[Problem] = []
     reader = _Reader(_load(text, problems), problems)
-    attributes = tuple(attribute_of(entry) for entry in reader.section("attributes", AttributeEntry))
-    aggregates = tuple(aggregate_of(entry) for entry in reader.section("aggregates", AggregateEntry))
+    attribute_entries = list(reader.section("attributes", AttributeEntry))
+    aggregate_entries = list(reader.section("aggregates", AggregateEntry))
+    may_be_shown: list[AttributeEntry | AggregateEntry] = [*attribute_entries, *aggregate_entries]
     context = tuple(attribute_of(entry) for entry in reader.section("context", AttributeEntry))
     of_offers = tuple(attribute_of(entry) for entry in reader.section("offer_attributes", OfferAttributeEntry))
     offers = tuple(offer_of(entry) for entry in reader.section("offers", OfferEntry))
@@ -51,19 +65,32 @@ def read_catalog(text: str) -> tuple[Catalog, list[Problem]]:
     header = reader.header()
     return Catalog(
         currency=header.currency,
-        attributes=attributes,
+        attributes=tuple(map(attribute_of, attribute_entries)),
         context=context,
         offers=offers,
         placements=placements,
         etag=hashlib.sha256(text.encode()).hexdigest()[:32],
         offer_attributes=of_offers,
-        aggregates=aggregates,
+        aggregates=tuple(map(aggregate_of, aggregate_entries)),
         identity=identity_of(header.identity),
+        rules=tuple(map(rule_of, reader.section("rules", RuleEntry))),
+        levers=tuple(map(lever_of, reader.section("levers", LeverEntry))),
+        budgets=tuple(map(budget_of, reader.section("budgets", BudgetEntry))),
+        channels=tuple(map(channel_of, reader.section("channels", ChannelEntry))),
+        quiet_hours=tuple(map(quiet_hours_of, reader.section("quiet_hours", QuietHoursEntry))),
+        time_zones=time_zones_of(header.time_zone),
+        hold_us=header.contacts.hold,
+        attribution_us=header.contacts.attribution,
+        household=header.contacts.household,
+        content_attributes=frozenset(entry.id for entry in may_be_shown if entry.content),
     ), problems
 
 
 _Any = TypeVar("_Any", bound=Entry)
-_SECTIONS = ("attributes", "aggregates", "context", "offer_attributes", "offers", "placements")
+_SECTIONS = (
+    "attributes", "aggregates", "context", "offer_attributes", "offers", "placements",
+    "rules", "levers", "budgets", "channels", "quiet_hours",
+)  # fmt: skip
 
 
 class _Reader:
