@@ -27,7 +27,10 @@ Words = NDArray[np.uint64]
 
 
 _RARE = 16
-"""A clause that so few offers need is kept as pairs; the bit sets of others cost their length, whoever needs them."""
+"""A clause that so few offers need is kept as pairs; a bit set costs its length, however few need it."""
+
+_MANY_WORDS = 1 << 14
+"""Bit sets that are not larger together cost less than two ways of keeping clauses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +148,11 @@ class _EligibilityCompiler:
     def result(self, size: int) -> tuple[Eligibility, list[Problem]]:
         """The eligibility over so many offers, and the problems."""
         offers = [np.array(places, np.intp) for places in self._offers_of.values()]
-        common = [clause for clause, places in enumerate(offers) if len(places) > _RARE]
-        rare = [clause for clause, places in enumerate(offers) if len(places) <= _RARE]
-        needs = np.zeros((len(common), -(-size // 64)), np.uint64)
+        words = -(-size // 64)
+        few = _RARE if len(offers) * words > _MANY_WORDS else 0
+        common = [clause for clause, places in enumerate(offers) if len(places) > few]
+        rare = [clause for clause, places in enumerate(offers) if len(places) <= few]
+        needs = np.zeros((len(common), words), np.uint64)
         for row, clause in enumerate(common):
             flags = np.zeros(size, np.bool_)
             flags[offers[clause]] = True

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from server.domain.attribute import BoolRow, FloatRow, IntRow
 from server.domain.clock import EPOCH_DAYS, MICROSECONDS_PER_DAY
 from server.intelligence.conditions.clauses import AtomKind, ComputedAtom
+from server.intelligence.conditions.segments import Segments
 from server.intelligence.conditions.terms import TIME, Operation, Term
 
 Numbers = NDArray[np.float64]
@@ -91,10 +92,7 @@ class Computation:
         self._size = len(place)
         self._comparisons = tuple(_comparisons(atoms, place))
         self._atoms = len(atoms)
-        sources = [sorted(place[term] for term in _sources(atom)) for atom in atoms]
-        self._sources = np.array([source for each in sources for source in each], np.intp)
-        starts = np.cumsum([0, *(len(each) for each in sources)])[:-1]
-        self._starts = None if len(starts) == len(self._sources) else starts.astype(np.intp)
+        self._sources = Segments([sorted(place[term] for term in _sources(atom)) for atom in atoms], np.logical_and)
 
     @property
     def columns(self) -> IntRow:
@@ -125,9 +123,7 @@ class Computation:
         with np.errstate(all="ignore"):
             for step in self._steps:
                 step.run(numbers, present)
-        known = present.take(self._sources, axis=0)
-        if self._starts is not None:
-            known = np.logical_and.reduceat(known, self._starts, axis=0)
+        known = self._sources.of(present)
         outcome = np.empty((self._atoms, *rows), np.bool_)
         for comparison in self._comparisons:
             comparison.run(numbers, outcome)

@@ -10,6 +10,7 @@ from server.domain.catalog import Problem
 from server.intelligence.conditions.clauses import Clause
 from server.intelligence.conditions.predicates import Predicates
 from server.intelligence.conditions.requirement import Requirement, RequirementCompiler
+from server.intelligence.conditions.segments import Segments
 from server.intelligence.conditions.vocabulary import Vocabulary
 
 
@@ -25,11 +26,9 @@ class ConditionSet:
         clauses = [[place.setdefault(clause, len(place)) for clause in condition] for condition in conditions]
         self._size = len(clauses)
         self._predicates = Predicates(place)
-        self._clauses = np.array([clause for condition in clauses for clause in condition], np.intp)
-        # Only conditions with clauses have something to be ANDed; the others are met whatever is known.
+        # Only conditions with clauses have something to be joined; the others are met whatever is known.
         self._asking = np.array([number for number, condition in enumerate(clauses) if condition], np.intp)
-        ends = np.cumsum([len(condition) for condition in clauses if condition])
-        self._starts = np.concatenate([[0], ends[:-1]]).astype(np.intp)
+        self._conditions = Segments([condition for condition in clauses if condition], np.logical_and)
 
     @classmethod
     def compile(
@@ -60,6 +59,5 @@ class ConditionSet:
         """
         met = np.ones(self._size, np.bool_)
         if len(self._asking):
-            truth = self._predicates.truth(variables, now_days).take(self._clauses)
-            met[self._asking] = np.logical_and.reduceat(truth, self._starts)
+            met[self._asking] = self._conditions.of(self._predicates.truth(variables, now_days))
         return met

@@ -15,6 +15,7 @@ import numpy as np
 from server.domain.attribute import BoolRow, FloatRow, IntRow
 from server.intelligence.conditions.clauses import Atom, AtomKind, Clause, ComputedAtom
 from server.intelligence.conditions.computation import Computation
+from server.intelligence.conditions.segments import Segments
 
 Evaluate = Callable[[FloatRow, FloatRow, BoolRow, BoolRow | None], None]
 """Writes where values compare with operands as the literal says, and where as its negation says (None: nobody asks)."""
@@ -58,14 +59,10 @@ class Predicates:
         ]
         # The empty clause never holds; it gets a literal of its own, which is never set.
         never = 2 * len(atoms)
-        literals = [places or [never] for places in literals]
-        self._literals = np.array([place for places in literals for place in places], np.intp)
-        starts = np.cumsum([0, *(len(places) for places in literals)])[:-1]
-        # Most clauses are a single literal; then the OR over each clause's literals is not needed.
-        self._starts = None if len(starts) == len(self._literals) else starts.astype(np.intp)
+        self._clauses = Segments([places or [never] for places in literals], np.logical_or)
 
     def __len__(self) -> int:
-        return len(self._literals) if self._starts is None else len(self._starts)
+        return len(self._clauses)
 
     @property
     def columns(self) -> IntRow:
@@ -91,10 +88,7 @@ class Predicates:
         Returns:
             bool [clauses], or [clauses, rows].
         """
-        literals = self._literal_truth(variables, now_days).take(self._literals, axis=0)
-        if self._starts is None:
-            return literals
-        return np.logical_or.reduceat(literals, self._starts, axis=0)
+        return self._clauses.of(self._literal_truth(variables, now_days))
 
     def _literal_truth(self, variables: FloatRow, now_days: float) -> BoolRow:
         """Truth of every literal; a comparison with NaN is false, so a missing value makes neither of a pair hold."""
@@ -124,10 +118,10 @@ def _equals(values: FloatRow, operands: FloatRow, positive: BoolRow, negative: B
 
 
 def _member(values: FloatRow, operands: FloatRow, positive: BoolRow, negative: BoolRow | None) -> None:
-    present = values >= 0
-    np.not_equal(np.where(present, values, 0).astype(np.int32) & operands.astype(np.int32), 0, positive)
+    # A missing value is read as no member at all; only a value that is there can lack one.
+    np.not_equal(np.fmax(values, 0).astype(np.int32) & operands.astype(np.int32), 0, positive)
     if negative is not None:
-        np.greater(present, positive, negative)
+        np.greater(values >= 0, positive, negative)
 
 
 def _present(values: FloatRow, operands: FloatRow, positive: BoolRow, negative: BoolRow | None) -> None:
