@@ -3,6 +3,7 @@
 The tree says nothing about meaning; names and types are checked, and columns found, in `intelligence/conditions`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,6 +72,50 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
+class Instant:
+    """`timestamp("2026-01-01T00:00:00Z")`, as microseconds since 1970."""
+
+    position: Position
+    time_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """`duration("36h")`, as microseconds."""
+
+    position: Position
+    duration_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """`-operand`."""
+
+    position: Position
+    operand: "Expression"
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """`left operator right`, the operator one of `+ - * /`."""
+
+    position: Position
+    operator: str
+    left: "Expression"
+    right: "Expression"
+
+
+@dataclass(frozen=True, slots=True)
+class TextTest:
+    """`subject.function(argument)`, the function one of `startsWith endsWith contains matches`."""
+
+    position: Position
+    function: str
+    subject: "Expression"
+    argument: "Expression"
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """`left operator right`, the operator one of `== != < <= > >= in`."""
 
@@ -90,4 +135,26 @@ class Logic:
     texts: tuple[str, ...]
 
 
-Expression = Literal | Items | Name | Has | Not | Comparison | Logic
+Expression = (
+    Literal | Items | Name | Has | Not | Instant | Duration | Negative | Arithmetic | TextTest | Comparison | Logic
+)
+
+
+def walk(expression: Expression) -> Iterator[Expression]:
+    """An expression and everything in it."""
+    yield expression
+    for part in _parts(expression):
+        yield from walk(part)
+
+
+def _parts(expression: Expression) -> tuple[Expression, ...]:
+    match expression:
+        case Items(items=parts) | Logic(operands=parts):
+            return parts
+        case Not(operand=part) | Negative(operand=part) | Has(name=part) | Name(key=Name() | Literal() as part):
+            return (part,)
+        case Comparison(left=left, right=right) | Arithmetic(left=left, right=right):
+            return left, right
+        case TextTest(subject=subject, argument=argument):
+            return subject, argument
+    return ()

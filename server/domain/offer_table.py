@@ -65,7 +65,7 @@ class OfferTable:
         """Lays the offers out under a schema that `infer_schema` gave for them."""
         attributes = np.full((schema.width, len(offers)), np.nan, np.float32)
         for place, offer in enumerate(offers):
-            for name, value in offer.attributes.items():
+            for name, value in values_of(offer).items():
                 _put(attributes[:, place], schema, schema.by_id[name], value)
         return cls(
             offers=tuple(offers),
@@ -78,21 +78,45 @@ class OfferTable:
         )
 
 
+GIVEN = ("id", "tactic", "exclusion_group")
+"""The attributes that every offer has without declaring them; the group only where it is in one."""
+
+
+def values_of(offer: Offer) -> dict[str, Value]:
+    """What conditions, filters and models may read of an offer, by name."""
+    values: dict[str, Value] = {**offer.attributes, "id": offer.id, "tactic": offer.tactic}
+    if offer.exclusion_group:
+        values["exclusion_group"] = offer.exclusion_group
+    return values
+
+
 def infer_schema(
     offers: Sequence[Offer], declared: Sequence[Attribute] = ()
 ) -> tuple[Schema, list[Offer], list[Problem]]:
     """The attributes that offers have, with the type that is declared or that each has where it first stands.
 
+    The attributes that are `GIVEN` come last, whatever the offers have.
+
     Returns:
-        The schema, the offers without the values of other types, and a problem for each of these values.
+        The schema, the offers without the values of other types, and a problem for each of these values and for each
+        attribute that has the name of a given one.
     """
+    problems = [
+        Problem(f"offer_attributes[{place}].id", _taken(attribute.id))
+        for place, attribute in enumerate(declared)
+        if attribute.id in GIVEN
+    ]
+    declared = [attribute for attribute in declared if attribute.id not in GIVEN]
     types = {attribute.id: attribute.type for attribute in declared}
     texts = {attribute.id: set(attribute.values) for attribute in declared}
     fitting: list[Offer] = []
-    problems: list[Problem] = []
     for place, offer in enumerate(offers):
         attributes = dict(offer.attributes)
         for name, value in offer.attributes.items():
+            if name in GIVEN:
+                del attributes[name]
+                problems.append(Problem(f"offers[{place}].attributes.{name}", _taken(name)))
+                continue
             type_, known = _type_of(value), types.setdefault(name, _type_of(value))
             if type_ is known:
                 texts.setdefault(name, set()).update(_texts(value))
@@ -101,8 +125,15 @@ def infer_schema(
             problem = f"is a {type_} here and a {known} in offer_attributes or an offer before"
             problems.append(Problem(f"offers[{place}].attributes.{name}", problem))
         fitting.append(offer if len(attributes) == len(offer.attributes) else replace(offer, attributes=attributes))
+    for name in GIVEN:
+        types[name] = AttributeType.CATEGORY
+        texts[name] = {str(values[name]) for values in map(values_of, fitting) if name in values}
     schema = Schema(tuple(Attribute(name, type_, tuple(sorted(texts.get(name, ())))) for name, type_ in types.items()))
     return schema, fitting, problems
+
+
+def _taken(name: str) -> str:
+    return f"{name} is given by the offer itself; name the attribute otherwise"
 
 
 def _type_of(value: Value) -> AttributeType:

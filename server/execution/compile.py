@@ -11,7 +11,7 @@ from server.domain.catalog import Catalog, Problem
 from server.domain.identity import IdentityPolicy
 from server.domain.model import Manifest
 from server.domain.offer import Offer
-from server.domain.offer_table import OfferTable, infer_schema
+from server.domain.offer_table import OfferTable, infer_schema, values_of
 from server.domain.placement import Placement
 from server.execution.compiled import (
     ChannelCreatives,
@@ -24,7 +24,8 @@ from server.input.features import UnknownFeatureError, compile_features
 from server.input.profiles import MAX_PURPOSES
 from server.input.variables import CHANNEL, VariableReader
 from server.intelligence.catalog_file import read_catalog
-from server.intelligence.conditions.vocabulary import Vocabulary
+from server.intelligence.conditions.history import HistoryColumns
+from server.intelligence.conditions.vocabulary import TIME, Vocabulary
 from server.intelligence.eligibility import compile_eligibility
 from server.intelligence.offer_filter import OfferFilter
 
@@ -61,8 +62,12 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
     context = Schema((channel, *_attributes(catalog.context, catalog.offers, "context", problems)))
     _check_columns(customer, problems)
     table = OfferTable.of(offers, offer_schema)
+    history = HistoryColumns()
     vocabulary = Vocabulary(
-        {"customer": customer, "context": context, "offer": offer_schema}, variables=("customer", "context")
+        {"customer": customer, "context": context, "offer": offer_schema},
+        variables=("customer", "context"),
+        history=history,
+        has_time=True,
     )
     eligibility, conditions = compile_eligibility(offers, vocabulary)
     problems += conditions
@@ -85,7 +90,8 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
         filter=OfferFilter(table),
         creatives=_creatives(table, channels),
         placements=placements,
-        variables=VariableReader(customer, context),
+        variables=VariableReader(customer, context, history.variables),
+        history=history.variables,
     ), problems
 
 
@@ -118,7 +124,7 @@ def _attributes(
         elif attribute.type in (AttributeType.SET, AttributeType.TEXT):
             problems.append(Problem(path, f"a {attribute.type} cannot be keyed"))
         else:
-            texts = (str(offer.attributes[attribute.by]) for offer in offers if attribute.by in offer.attributes)
+            texts = (str(values[attribute.by]) for values in map(values_of, offers) if attribute.by in values)
             attribute = replace(attribute, keys=attribute.keys or tuple(dict.fromkeys(texts)))  # noqa: PLW2901
         yield attribute
 
@@ -136,6 +142,8 @@ def _once(entries: tuple[str, ...]) -> tuple[str, ...]:
 def _context_problems(attribute: Attribute) -> Iterable[str]:
     if attribute.id == CHANNEL:
         yield "`channel` is given"
+    if attribute.id == TIME:
+        yield "`time` is given: the time of the decision"
     if attribute.by or attribute.purpose:
         yield "neither `by` nor `purpose` applies to a context"
     if attribute.type in (AttributeType.SET, AttributeType.TEXT):
@@ -226,6 +234,6 @@ class _PlacementCompiler:
             return f"{model_id} does not fit this catalog: {problem}"
         by = (manifest.calibration.by or "").removeprefix("offer.")
         groups = [
-            None if value is None else str(value) for value in (o.attributes.get(by) for o in self._offers.offers)
+            None if value is None else str(value) for value in (values_of(o).get(by) for o in self._offers.offers)
         ]
         return ModelPlan(model_id, manifest.output_kind, features, *manifest.calibration.lines(groups))

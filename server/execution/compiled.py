@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.attribute import BoolRow, IntRow, Schema
+from server.domain.contact import HistoryVariable
 from server.domain.decision import Shown
 from server.domain.identity import IdentityPolicy
 from server.domain.model import OutputKind
@@ -95,7 +96,7 @@ class CompiledPlacement:
 
 @dataclass(frozen=True, slots=True)
 class CompiledCatalog:
-    """One published version of the catalog."""
+    """One published version of the catalog; `history` are the columns of the contact history in its variables."""
 
     version: int
     etag: str
@@ -110,3 +111,4 @@ class CompiledCatalog:
     creatives: CreativeTable
     placements: Mapping[str, CompiledPlacement]
     variables: VariableReader
+    history: tuple[HistoryVariable, ...]

@@ -126,7 +126,7 @@ def _read_variables(evaluation: Evaluation) -> None:
 def _find_eligible(evaluation: Evaluation) -> None:
     """The offers that may be shown: creative, schedule, request and conditions all allow them."""
     catalog = evaluation.catalog
-    evaluation.truth = catalog.eligibility.truth(evaluation.variables)
+    evaluation.truth = catalog.eligibility.truth(evaluation.variables, evaluation.now_days)
     evaluation.requested = _requested(evaluation)
     allowed = catalog.eligibility.eligible(evaluation.truth, evaluation.creatives.standing(evaluation.now_days))
     if evaluation.requested is not None:

@@ -77,7 +77,7 @@ def _exclusions(decision: Decision, evaluation: Evaluation) -> Iterator[Exclusio
 def _failed(evaluation: Evaluation, place: int) -> str:
     eligibility = evaluation.catalog.eligibility
     failed = next(clause for clause in eligibility.clauses_of(place) if not evaluation.truth[clause])
-    return f"does not hold: {eligibility.texts[failed]}"
+    return eligibility.failures[int(failed)]
 
 
 def _lost(decision: Decision, evaluation: Evaluation, row: int) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from server.domain.attribute import Attribute, AttributeType, FloatRow, IntRow, Schema
 from server.domain.model import Feature, ModelInput, Scope
-from server.domain.offer_table import OfferTable
+from server.domain.offer_table import OfferTable, values_of
 
 _NAME = re.compile(r"(customer|context|offer)\.(\w+)(?:\[offer\.(\w+)\])?")
 
@@ -153,7 +153,7 @@ class _PlanCompiler:
             raise UnknownFeatureError(f"{feature.name}: no offer has the attribute {key}")
         columns = self._customer.columns
         return np.array(
-            [columns.get(f"{name}.{offer.attributes.get(key)}", self._missing) for offer in self._offers.offers],
+            [columns.get(f"{name}.{values_of(offer).get(key)}", self._missing) for offer in self._offers.offers],
             np.intp,
         )
 
@@ -167,7 +167,7 @@ class _PlanCompiler:
             raise UnknownFeatureError(f"{feature.name} is not a category of the catalog's offers")
         # Offers' categories are coded as they come; the model keeps the codes it was trained with.
         codes = {value: float(code) for code, value in enumerate(feature.values)}
-        texts = [offer.attributes.get(name) for offer in self._offers.offers]
+        texts = [values_of(offer).get(name) for offer in self._offers.offers]
         return np.array([codes.get(str(text), np.nan) for text in texts], np.float32)
 
     @staticmethod

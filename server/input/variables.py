@@ -1,14 +1,16 @@
 """The vector of variables: everything that conditions and models may read of a customer and a context.
 
-Customer columns first, then context columns, then one NaN, where look-ups of cells that do not exist point to.
+Customer columns first, then context columns, then one NaN, where look-ups of cells that do not exist point to, then
+what the catalog's conditions ask of the history of contacts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 import numpy as np
 
 from server.domain.attribute import AttributeType, FloatRow, IntRow, Schema, Value
+from server.domain.contact import HistoryVariable
 from server.domain.errors import invalid_field
 from server.input.aggregates import Aggregates
 from server.input.deltas import column_value
@@ -21,7 +23,7 @@ CHANNEL = "channel"
 class VariableReader:
     """Lays out and fills vectors of variables for one catalog. Immutable once made."""
 
-    def __init__(self, customer: Schema, context: Schema) -> None:
+    def __init__(self, customer: Schema, context: Schema, history: Sequence[HistoryVariable] = ()) -> None:
         self._context = context
         self._width = customer.width
         self._ages: IntRow = customer.age_columns
@@ -29,7 +31,10 @@ class VariableReader:
         # A new customer has bought nothing; of the rest, and without any consent, nothing is known.
         self._newcomer = self._aggregates.blank.copy()
         self._newcomer[customer.columns_without(frozenset())] = np.nan
-        self._size = customer.width + context.width + 1
+        self._history = customer.width + context.width + 1
+        self._size = self._history + len(history)
+        # Whoever has no contacts has had none in any window, and there is no latest one.
+        self._no_contacts = np.array([np.nan if each.window_days is None else 0 for each in history], np.float32)
         self._slots = {
             attribute.id: (customer.width + context.columns[attribute.id], attribute.type, context.codes[attribute.id])
             for attribute in context.attributes
@@ -39,9 +44,15 @@ class VariableReader:
         self._channel_codes = context.codes[CHANNEL]
 
     def read(
-        self, profile: ProfileRow | None, channel: str, attributes: Mapping[str, Value], now_days: float
+        self,
+        profile: ProfileRow | None,
+        channel: str,
+        attributes: Mapping[str, Value],
+        now_days: float,
+        *,
+        history: FloatRow | None = None,
     ) -> FloatRow:
-        """The variables of one customer in one context: float32 [customer columns + context columns + 1].
+        """The variables of one customer in one context: float32 [customer columns + context columns + 1 + history].
 
         Cost: one copy of the row, a few hundred bytes, and a look-up for each context attribute.
 
@@ -51,13 +62,16 @@ class VariableReader:
             channel: One of the catalog's channels.
             attributes: The context's attributes by name.
             now_days: The decision's time in days since 2020; timestamps are read as ages at it.
+            history: float32 [history], in the order of the catalog's history variables; None: there are no contacts.
 
         Raises:
             OpportuneError: INVALID_FIELD for a context attribute that is not declared or of another type.
         """
         variables = np.empty(self._size, np.float32)
         width = self._width
-        variables[width:] = np.nan
+        variables[width : self._history] = np.nan
+        if len(self._no_contacts):
+            variables[self._history :] = self._no_contacts if history is None else history
         if profile is None:
             variables[:width] = self._newcomer
         else:

@@ -11,6 +11,7 @@ from server.domain.offer_table import infer_schema
 from server.domain.profile import AttributeUpdates
 from server.input.profiles import ProfileTable
 from server.input.variables import VariableReader
+from server.intelligence.conditions.history import HistoryColumns
 from server.intelligence.conditions.vocabulary import Vocabulary
 from server.intelligence.eligibility import Eligibility, compile_eligibility, pack
 from tests.support.catalogs import boolean, category, keyed, number, offer, schema, text_set, timestamp
@@ -35,10 +36,13 @@ OFFERS = (
 )
 
 
-def vocabulary(offers: Sequence[Offer] = OFFERS) -> Vocabulary:
-    """The names of `CUSTOMER`, `CONTEXT` and the attributes of these offers."""
+def vocabulary(offers: Sequence[Offer] = OFFERS, history: HistoryColumns | None = None) -> Vocabulary:
+    """The names of `CUSTOMER`, `CONTEXT`, the history and the attributes of these offers."""
     return Vocabulary(
-        {"customer": CUSTOMER, "context": CONTEXT, "offer": infer_schema(offers)[0]}, variables=("customer", "context")
+        {"customer": CUSTOMER, "context": CONTEXT, "offer": infer_schema(offers)[0]},
+        variables=("customer", "context"),
+        history=HistoryColumns() if history is None else history,
+        has_time=True,
     )
 
 
@@ -60,7 +64,7 @@ def lets_through(text: str, row: FloatRow, offers: Sequence[Offer] = OFFERS) -> 
 
 def through(eligibility: Eligibility, row: FloatRow) -> BoolRow:
     """The offers whose conditions hold, if nothing else excludes any: bool [offers]."""
-    return eligibility.eligible(eligibility.truth(row), pack(np.ones(eligibility.size, np.bool_)))
+    return eligibility.eligible(eligibility.truth(row, NOW_DAYS), pack(np.ones(eligibility.size, np.bool_)))
 
 
 def holds(

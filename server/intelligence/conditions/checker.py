@@ -1,22 +1,29 @@
 """Checks that a condition's names exist and that its types fit, before anything is compiled."""
 
-from difflib import get_close_matches
-
 from server.domain.attribute import Attribute, AttributeType
 from server.domain.condition import (
+    Arithmetic,
     Comparison,
     ConditionError,
+    Duration,
     Expression,
     Has,
+    Instant,
     Items,
     Literal,
     Logic,
     Name,
+    Negative,
     Not,
+    TextTest,
 )
+from server.intelligence.conditions.kinds import ORDERED, Kind, kind_of_result
+from server.intelligence.conditions.suggestions import quoted_suggestion
+from server.intelligence.conditions.texts import text_test
 from server.intelligence.conditions.vocabulary import Vocabulary
 
-_ORDERED = frozenset({"<", "<=", ">", ">="})
+_ORDERS = frozenset({"<", "<=", ">", ">="})
+_PAIR = "compare an attribute with a value or with an attribute of the offer"
 
 
 def check(expression: Expression, vocabulary: Vocabulary) -> list[ConditionError]:
@@ -41,12 +48,14 @@ class _Checker:
                 self.truth(operand)
             case Comparison():
                 self._comparison(node)
+            case TextTest():
+                self._text_test(node)
             case Has(name=name):
                 self._name(name)
             case Name():
-                attribute = self._name(node)
-                if attribute is not None and attribute.type is not AttributeType.BOOLEAN:
-                    self._problem(node, f"{node.root}.{node.attribute} is a {attribute.type}, not true or false")
+                kind = self._name(node)
+                if kind not in (None, Kind.BOOLEAN):
+                    self._problem(node, f"{node.root}.{node.attribute} is a {kind}, not true or false")
             case Literal(value=bool()):
                 pass
             case _:
@@ -56,105 +65,145 @@ class _Checker:
         left, right = self._operand(node.left), self._operand(node.right)
         if left is None or right is None:
             return
-        if self._is_variable(node.left) and self._is_variable(node.right):
-            self._problem(node, "compare an attribute with a value or with an attribute of the offer")
-        elif isinstance(node.left, Items):
+        if isinstance(node.left, Items):
             self._problem(node, "a list stands only on the right side of `in`")
         elif node.operator == "in":
             self._membership(node, left, right)
-        elif AttributeType.SET in (left, right) or isinstance(node.right, Items):
+        elif Kind.SET in (left, right) or isinstance(node.right, Items):
             self._problem(node, f"{node.operator} does not take a list; use `in`")
         elif left is not right:
             self._problem(node, f"cannot compare a {left} with a {right}")
-        elif node.operator in _ORDERED and left is not AttributeType.NUMBER:
-            self._problem(node, f"{node.operator} compares numbers, not a {left}")
+        elif node.operator in _ORDERS and left not in ORDERED:
+            self._problem(node, f"{node.operator} compares numbers and times, not a {left}")
         else:
             self._declared_values(node.left, node.right)
 
-    def _membership(self, node: Comparison, left: AttributeType, right: AttributeType) -> None:
+    def _membership(self, node: Comparison, left: Kind, right: Kind) -> None:
         if isinstance(node.right, Items):
             for item in node.right.items:
-                if _type_of(item) is not left:
+                if _kind_of(item) is not left:
                     self._problem(item, f"the list must hold values of type {left}")
             self._declared_values(node.left, node.right)
-        elif right is not AttributeType.SET:
+        elif right is not Kind.SET:
             self._problem(node, "the right side of `in` is a list or an attribute of type set")
-        elif left is not AttributeType.CATEGORY:
+        elif left is not Kind.CATEGORY:
             self._problem(node, f"a set holds texts, not a {left}")
+        elif self._is_variable(node.left) and self._is_variable(node.right):
+            self._problem(node, _PAIR)
         else:
             self._declared_values(node.right, node.left)
 
-    def _operand(self, node: Expression) -> AttributeType | None:
+    def _text_test(self, node: TextTest) -> None:
+        subject, argument = self._operand(node.subject), self._operand(node.argument)
+        if subject is None or argument is None:
+            return
+        if subject is not Kind.CATEGORY or isinstance(node.subject, Items):
+            self._problem(node, f"{node.function} tests a text, not a {_what(node.subject, subject)}")
+        elif argument is not Kind.CATEGORY or isinstance(node.argument, Items):
+            self._problem(node.argument, f"{node.function} takes a text, not a {_what(node.argument, argument)}")
+        elif self._is_variable(node.argument):
+            self._problem(node.argument, f"{node.function} takes a text in quotes, or an attribute of the offer")
+        elif isinstance(node.argument, Literal):
+            try:
+                text_test(node.function, str(node.argument.value))
+            except ValueError as problem:
+                self._problem(node.argument, str(problem))
+
+    def _operand(self, node: Expression) -> Kind | None:  # noqa: PLR0911 - one for each kind of node
+        """What kind of value a node has; None after a problem."""
         match node:
             case Literal():
-                return _type_of(node)
+                return _kind_of(node)
             case Items(items=items):
-                return _type_of(items[0]) if items else AttributeType.CATEGORY
+                return _kind_of(items[0]) if items else Kind.CATEGORY
+            case Instant():
+                return Kind.TIMESTAMP
+            case Duration():
+                return Kind.DURATION
             case Name():
-                attribute = self._name(node)
-                if attribute is None:
-                    return None
-                # An age is read as a number of days.
-                is_age = attribute.type is AttributeType.TIMESTAMP_AGE
-                return AttributeType.NUMBER if is_age else attribute.type
+                return self._name(node)
+            case Negative(operand=operand):
+                return self._negative(node, self._operand(operand))
+            case Arithmetic():
+                return self._arithmetic(node)
         self._problem(node, "compare attributes and values, not the outcome of another condition")
         return None
 
-    def _name(self, name: Name) -> Attribute | None:
+    def _negative(self, node: Negative, kind: Kind | None) -> Kind | None:
+        if kind in (None, Kind.NUMBER):
+            return kind
+        self._problem(node, f"- negates a number, not a {_what(node.operand, kind)}")
+        return None
+
+    def _arithmetic(self, node: Arithmetic) -> Kind | None:
+        left, right = self._operand(node.left), self._operand(node.right)
+        if left is None or right is None:
+            return None
+        is_list = isinstance(node.left, Items) or isinstance(node.right, Items)
+        kind = None if is_list else kind_of_result(node.operator, left, right)
+        if kind is None:
+            takes = f"a {_what(node.left, left)} and a {_what(node.right, right)}"
+            self._problem(node, f"{node.operator} does not take {takes}")
+        return kind
+
+    def _name(self, name: Name) -> Kind | None:
         try:
-            attribute = self._vocabulary.attribute(name)
+            kind = self._vocabulary.kind(name)
+            given = self._vocabulary.is_time(name) or self._vocabulary.is_history(name)
+            attribute = None if given else self._vocabulary.attribute(name)
         except ConditionError as problem:
             self.problems.append(problem)
             return None
-        if (attribute.by is None) != (name.key is None):
-            example = f"{name.root}.{name.attribute}[offer.{attribute.by}]" if attribute.by else name.attribute
-            keyed = "is keyed" if attribute.by else "is not keyed"
+        by = attribute.by if attribute is not None else None
+        if (by is None) != (name.key is None):
+            example = f"{name.root}.{name.attribute}[offer.{by}]" if by else name.attribute
+            keyed = "is keyed" if by else "is not keyed"
             self._problem(name, f"{name.root}.{name.attribute} {keyed}; write {example}")
             return None
-        return attribute if name.key is None or self._key(name, attribute) else None
+        return kind if attribute is None or name.key is None or self._key(name, attribute) else None
 
     def _key(self, name: Name, attribute: Attribute) -> bool:
         key = name.key
         if isinstance(key, Literal):
             if key.value not in attribute.keys:
-                self._problem(key, f"{name.attribute} has no key {key.value!r}{_near(key.value, attribute.keys)}")
+                near = quoted_suggestion(key.value, attribute.keys)
+                self._problem(key, f"{name.attribute} has no key {key.value!r}{near}")
                 return False
             return True
         if key is None or key.root != "offer" or "offer" in self._vocabulary.variables:
             self._problem(key or name, "a key is a text, or an attribute of the offer")
             return False
-        found = self._name(key)
-        if found is not None and found.type is not AttributeType.CATEGORY:
-            self._problem(key, f"a key is a text, and offer.{key.attribute} is a {found.type}")
+        kind = self._name(key)
+        if kind not in (None, Kind.CATEGORY):
+            self._problem(key, f"a key is a text, and offer.{key.attribute} is a {kind}")
             return False
-        return found is not None
+        return kind is not None
 
     def _declared_values(self, left: Expression, right: Expression) -> None:
         """A customer's or context's category can only equal values that the catalog declares for it."""
         for name, values in ((left, right), (right, left)):
-            if not isinstance(name, Name) or name.root == "offer":
+            if not isinstance(name, Name) or name.root not in ("customer", "context") or self._vocabulary.is_time(name):
                 continue
             attribute = self._vocabulary.attribute(name)
             if attribute.type not in (AttributeType.CATEGORY, AttributeType.SET):
                 continue
             for literal in values.items if isinstance(values, Items) else (values,):
                 if isinstance(literal, Literal) and literal.value not in attribute.values:
-                    near = _near(literal.value, attribute.values)
+                    near = quoted_suggestion(literal.value, attribute.values)
                     self._problem(literal, f"{name.root}.{name.attribute} has no value {literal.value!r}{near}")
 
     def _is_variable(self, node: Expression) -> bool:
-        return isinstance(node, Name) and node.root in self._vocabulary.variables
+        return isinstance(node, Name) and not self._vocabulary.is_constant(node.root)
 
     def _problem(self, node: Expression, description: str) -> None:
         self.problems.append(ConditionError(node.position, description))
 
 
-def _type_of(literal: Literal) -> AttributeType:
+def _kind_of(literal: Literal) -> Kind:
     if isinstance(literal.value, bool):
-        return AttributeType.BOOLEAN
-    return AttributeType.CATEGORY if isinstance(literal.value, str) else AttributeType.NUMBER
+        return Kind.BOOLEAN
+    return Kind.CATEGORY if isinstance(literal.value, str) else Kind.NUMBER
 
 
-def _near(value: object, known: tuple[str, ...]) -> str:
-    near = get_close_matches(str(value), known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def _what(node: Expression, kind: Kind | None) -> str:
+    return "list" if isinstance(node, Items) else str(kind)

@@ -9,17 +9,25 @@ two-valued logic gives the three-valued answer.
 from enum import IntEnum
 from typing import NamedTuple
 
+from server.intelligence.conditions.terms import Term
+
 MAX_CLAUSES = 1_000
 _WORTH_MINIMISING = 64
 
 
 class AtomKind(IntEnum):
-    """How an atom compares its column with its operand; the order is the order of evaluation."""
+    """How an atom compares; the order is the order of evaluation.
+
+    The first four compare a column with a constant, the others compare two computed numbers.
+    """
 
     AT_LEAST = 0
     EQUALS = 1
     MEMBER = 2
     PRESENT = 3
+    SAME = 4
+    LESS = 5
+    AT_MOST = 6
 
 
 class Atom(NamedTuple):
@@ -30,10 +38,21 @@ class Atom(NamedTuple):
     operand: float = 0.0
 
 
+class ComputedAtom(NamedTuple):
+    """One comparison of two computed numbers; unknown while a column that either reads is missing.
+
+    A NaN that was computed is not missing: it is not the same as, less than or at most anything.
+    """
+
+    kind: AtomKind
+    left: Term
+    right: Term
+
+
 class Literal(NamedTuple):
     """An atom that must be definitely true, or (not positive) definitely false."""
 
-    atom: Atom
+    atom: Atom | ComputedAtom
     positive: bool = True
 
 
@@ -56,7 +75,7 @@ def constant(value: bool) -> Clauses:
     return TRUE if value else FALSE
 
 
-def literal(atom: Atom, positive: bool = True) -> Clauses:
+def literal(atom: Atom | ComputedAtom, positive: bool = True) -> Clauses:
     """The clauses of one literal."""
     return frozenset([frozenset([Literal(atom, positive)])])
 

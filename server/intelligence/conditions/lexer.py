@@ -9,10 +9,10 @@ MAX_BYTES = 4_096
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
-      | (?P<number>-?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)
+      | (?P<number>(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)
+      | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[rR](?:"[^"\n]*"|'[^'\n]*'))
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-      | (?P<operator>&&|\|\||==|!=|<=|>=|[!<>()\[\],.])""",
+      | (?P<operator>&&|\|\||==|!=|<=|>=|[-+*/!<>()\[\],.])""",
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\(.)")
@@ -57,11 +57,14 @@ def position_of(text: str, offset: int) -> Position:
 
 
 def unquote(token: Token) -> str:
-    """The text that a quoted token stands for.
+    """The text that a quoted token stands for; `r"\\d"` is taken as it is.
 
     Raises:
         ConditionError: an escape that CEL does not have.
     """
+
+    if token.text[0] in "rR":
+        return token.text[2:-1]
 
     def replace(match: re.Match[str]) -> str:
         if match.group(1) not in _ESCAPES:

@@ -3,30 +3,43 @@
 from collections.abc import Callable
 
 from server.domain.condition import (
+    Arithmetic,
     Comparison,
     ConditionError,
+    Duration,
     Expression,
     Has,
+    Instant,
     Items,
     Literal,
     Logic,
     Name,
+    Negative,
     Not,
     Position,
+    TextTest,
 )
+from server.intelligence.conditions import texts
 from server.intelligence.conditions.lexer import Token, tokens, unquote
+from server.intelligence.conditions.suggestions import suggestion
+from server.intelligence.conditions.times import duration_us, timestamp_us
 
 MAX_DEPTH = 32
 MAX_ITEMS = 1_000
+MAX_OPERATIONS = 64
+"""How many `+ - * /` a condition may have: a chain of them nests as deep as it is long."""
+
 _COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
 _BOOLEANS = {"true": True, "false": False}
+_FUNCTIONS = ("has", "timestamp", "duration")
 
 
 def parse(text: str) -> Expression:
     """The syntax tree of a condition.
 
     Raises:
-        ConditionError: the text is not a condition, or nests deeper than 32 levels.
+        ConditionError: the text is not a condition, nests deeper than 32 levels, or computes with more than 64
+            operators.
     """
     return _Parser(text).condition()
 
@@ -37,6 +50,7 @@ class _Parser:
         self._tokens = tokens(text)
         self._next = 0
         self._depth = 0
+        self._operations = 0
 
     def condition(self) -> Expression:
         expression = self._or()
@@ -63,22 +77,43 @@ class _Parser:
         return operands[0] if len(operands) == 1 else Logic(position, operator, tuple(operands), tuple(texts))
 
     def _comparison(self) -> Expression:
-        left = self._unary()
+        left = self._sum()
         token = self._peek
         if token.text not in _COMPARISONS or token.kind == "text":
             return left
         self._next += 1
-        comparison = Comparison(token.position, token.text, left, self._unary())
+        comparison = Comparison(token.position, token.text, left, self._sum())
         if self._peek.text in _COMPARISONS and self._peek.kind != "text":
             raise ConditionError(self._peek.position, "comparisons do not chain; join two with &&")
         return comparison
+
+    def _sum(self) -> Expression:
+        return self._arithmetic("+-", self._product)
+
+    def _product(self) -> Expression:
+        return self._arithmetic("*/", self._unary)
+
+    def _arithmetic(self, operators: str, operand: Callable[[], Expression]) -> Expression:
+        result = operand()
+        while self._peek.kind == "operator" and self._peek.text in operators:
+            token = self._advance()
+            self._operations += 1
+            if self._operations > MAX_OPERATIONS:
+                raise ConditionError(token.position, f"a condition has at most {MAX_OPERATIONS} of + - * /")
+            result = Arithmetic(token.position, token.text, result, operand())
+        return result
 
     def _unary(self) -> Expression:
         position = self._peek.position
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise ConditionError(position, f"a condition nests at most {MAX_DEPTH} levels deep")
-        expression = Not(position, self._unary()) if self._take("!") else self._primary()
+        if self._take("!"):
+            expression: Expression = Not(position, self._unary())
+        elif self._take("-"):
+            expression = _negative(position, self._unary())
+        else:
+            expression = self._tested(self._primary())
         self._depth -= 1
         return expression
 
@@ -90,11 +125,44 @@ class _Parser:
             return expression
         if token.text == "[" and token.kind == "operator":
             return self._items()
-        if token.kind == "name" and token.text == "has":
-            return self._has()
         if token.kind == "name" and token.text not in _BOOLEANS and token.text != "in":
-            return self._name()
+            # A name that stands alone can only be meant as a function, unless an attribute is still to come.
+            after = self._tokens[self._next + 1]
+            called = after.kind == "operator" and after.text == "("
+            return self._function() if called or token.text == "has" else self._name()
         return self._literal()
+
+    def _function(self) -> Expression:
+        token = self._advance()
+        if token.text == "has":
+            return self._has(token.position)
+        if token.text in texts.FUNCTIONS:
+            raise ConditionError(token.position, f'write {token.text} behind a text: customer.tier.{token.text}("…")')
+        if token.text not in _FUNCTIONS:
+            near = suggestion(token.text, (*_FUNCTIONS, *texts.FUNCTIONS))
+            raise ConditionError(token.position, f"unknown function {token.text}{near}")
+        self._expect("(")
+        text = self._expect_kind("text", "a text in quotes")
+        self._expect(")")
+        try:
+            if token.text == "duration":
+                return Duration(token.position, duration_us(unquote(text)))
+            return Instant(token.position, timestamp_us(unquote(text)))
+        except ValueError as problem:
+            raise ConditionError(text.position, str(problem)) from None
+
+    def _tested(self, subject: Expression) -> Expression:
+        """A text with the function that tests it, if one follows."""
+        if not self._take("."):
+            return subject
+        function = self._expect_kind("name", "a function such as startsWith")
+        if function.text not in texts.FUNCTIONS:
+            near = suggestion(function.text, texts.FUNCTIONS) or f"; there are {', '.join(texts.FUNCTIONS)}"
+            raise ConditionError(function.position, f"unknown function {function.text}{near}")
+        self._expect("(")
+        argument = self._sum()
+        self._expect(")")
+        return TextTest(function.position, function.text, subject, argument)
 
     def _items(self) -> Items:
         position = self._advance().position
@@ -102,13 +170,20 @@ class _Parser:
         while not self._take("]"):
             if items:
                 self._expect(",")
-            items.append(self._literal())
+            items.append(self._item())
             if len(items) > MAX_ITEMS:
                 raise ConditionError(position, f"a list has at most {MAX_ITEMS:,} items")
         return Items(position, tuple(items))
 
-    def _has(self) -> Has:
-        position = self._advance().position
+    def _item(self) -> Literal:
+        position = self._peek.position
+        if not self._take("-"):
+            return self._literal()
+        if self._peek.kind != "number":
+            raise self._unexpected("a number")
+        return Literal(position, -self._number())
+
+    def _has(self, position: Position) -> Has:
         self._expect("(")
         name = self._name()
         self._expect(")")
@@ -127,12 +202,19 @@ class _Parser:
     def _literal(self) -> Literal:
         token = self._peek
         if token.kind == "number":
-            return Literal(self._advance().position, float(token.text))
+            return Literal(token.position, self._number())
         if token.kind == "text":
             return Literal(self._advance().position, unquote(token))
         if token.text in _BOOLEANS:
             return Literal(self._advance().position, _BOOLEANS[token.text])
         raise self._unexpected("an attribute or a value")
+
+    def _number(self) -> float:
+        token = self._advance()
+        number = float(token.text)
+        if number == float("inf"):
+            raise ConditionError(token.position, f"{token.text} is too large a number")
+        return number
 
     @property
     def _peek(self) -> Token:
@@ -163,3 +245,10 @@ class _Parser:
 
     def _position(self) -> Position:
         return self._peek.position
+
+
+def _negative(position: Position, operand: Expression) -> Expression:
+    """A negative number is a number; what else is negated is computed."""
+    if isinstance(operand, Literal) and isinstance(operand.value, float):
+        return Literal(position, -operand.value)
+    return Negative(position, operand)

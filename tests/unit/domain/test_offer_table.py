@@ -3,9 +3,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from server.domain.attribute import AttributeType
+from server.domain.attribute import Attribute, AttributeType
 from server.domain.offer import Offer
-from server.domain.offer_table import OfferTable, infer_schema
+from server.domain.offer_table import GIVEN, OfferTable, infer_schema
 from tests.support.catalogs import offer
 
 
@@ -21,7 +21,7 @@ def test_types_are_inferred_from_the_first_value() -> None:
     )
 
     assert not problems
-    assert {attribute.id: attribute.type for attribute in laid_out.attributes} == {
+    assert {a.id: a.type for a in laid_out.attributes if a.id not in GIVEN} == {
         "level": AttributeType.NUMBER,
         "dept": AttributeType.CATEGORY,
         "promo": AttributeType.BOOLEAN,
@@ -84,4 +84,27 @@ def test_set_is_present_in_all_its_columns() -> None:
         offer("a", attributes={"tags": tuple(f"t{n:02}" for n in range(30))}), offer("b", attributes={"tags": ("t00",)})
     )
 
-    assert not np.isnan(made.attributes[:, 1]).any()
+    columns = [made.schema.columns[name] for name in made.schema.by_id["tags"].column_names()]
+    assert len(columns) == 2
+    assert not np.isnan(made.attributes[columns, 1]).any()
+
+
+def test_id_tactic_and_group_are_given_without_being_declared() -> None:
+    made = table(replace(offer("a"), exclusion_group="drinks"), offer("b"))
+
+    rows = {name: made.attributes[made.schema.columns[name]] for name in GIVEN}
+    texts = {
+        name: [None if np.isnan(code) else made.schema.by_id[name].values[int(code)] for code in row]
+        for name, row in rows.items()
+    }
+    assert texts == {"id": ["a", "b"], "tactic": ["discount", "discount"], "exclusion_group": ["drinks", None]}
+
+
+def test_attribute_with_the_name_of_a_given_one_is_a_problem_and_left_out() -> None:
+    declared = [Attribute("level", AttributeType.NUMBER), Attribute("id", AttributeType.NUMBER)]
+    laid_out, fitting, problems = infer_schema([offer("a", attributes={"tactic": "x", "level": 1.0})], declared)
+
+    assert [problem.path for problem in problems] == ["offer_attributes[1].id", "offers[0].attributes.tactic"]
+    assert all("is given by the offer itself" in problem.description for problem in problems)
+    assert fitting[0].attributes == {"level": 1.0}
+    assert laid_out.by_id["tactic"].values == ("discount",)

@@ -6,7 +6,7 @@ import pytest
 from server.domain.offer import Offer
 from server.intelligence.eligibility import Eligibility, compile_eligibility, pack
 from tests.support.catalogs import offer
-from tests.support.conditions import through, variables, vocabulary
+from tests.support.conditions import NOW_DAYS, through, variables, vocabulary
 
 
 def compiled(*offers: Offer) -> Eligibility:
@@ -45,7 +45,7 @@ def test_offer_that_may_not_stand_is_not_eligible(size: int) -> None:
     eligibility = compiled(*(offer(str(n), eligible="customer.visits > 1") for n in range(size)))
     standing = np.arange(size) % 3 == 1
 
-    allowed = eligibility.eligible(eligibility.truth(variables({"visits": 2.0}, {})), pack(standing))
+    allowed = eligibility.eligible(eligibility.truth(variables({"visits": 2.0}, {}), NOW_DAYS), pack(standing))
 
     np.testing.assert_array_equal(allowed, standing)
 

@@ -49,7 +49,9 @@ def test_filter_keeps_the_offers_for_which_it_holds(offer_filter: OfferFilter, t
         ("customer.visits > 1", "unknown name customer"),
         ("offer.levl > 1", "did you mean offer.level?"),
         ("offer.level", "not true or false"),
-        ("offer.level > offer.level", "compare an attribute with a value"),
+        ("offer.department in offer.tags", "compare an attribute with a value"),
+        ("history.impressions_7d > 1", "unknown name history"),
+        ("offer.level > 1 && context.time > timestamp('2026-01-01T00:00:00Z')", "unknown name context"),
     ],
 )
 def test_filter_that_does_not_compile_is_refused(offer_filter: OfferFilter, text: str, words: str) -> None:

@@ -64,7 +64,7 @@ def test_without_clauses_nothing_is_evaluated() -> None:
 def test_many_rows_are_evaluated_as_each_alone() -> None:
     atoms = [
         Atom(kind, column, operand)
-        for kind in AtomKind
+        for kind in (AtomKind.AT_LEAST, AtomKind.EQUALS, AtomKind.MEMBER, AtomKind.PRESENT)
         for column in range(3)
         for operand in (0.0 if kind is AtomKind.PRESENT else 1.0, 0.0 if kind is AtomKind.PRESENT else 2.0)
     ]
