@@ -122,10 +122,10 @@ def best(key: NDArray[np.float64], tie_break: NDArray[np.uint64], count: int, se
 
 
 def seated(pinned: Mapping[int, int], others: Sequence[int]) -> IntRow:
-    """The winners in the order of slots: pinned rows where their slots are, the others in order around them."""
+    """The winners in the order of slots: pinned rows in theirs, which come in order, and the others around them."""
     winners = list(others)
-    for slot in sorted(pinned):
-        winners.insert(slot, pinned[slot])
+    for slot, row in pinned.items():
+        winners.insert(slot, row)
     return np.array(winners, np.intp)
 
 

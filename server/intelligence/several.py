@@ -67,34 +67,33 @@ def several(shares: Sequence[Share], limits: Sequence[Limit], *, seed: int) -> S
         seed: The decision's.
     """
     offers = np.concatenate([share.offers for share in shares])
-    first_rows = [0, *accumulate(len(share.offers) for share in shares)]
+    first_rows = [0, *accumulate(len(share.offers) for share in shares)][:-1]
     first_slots = [0, *accumulate(share.slots for share in shares)]
+    all_limits = [_slots(shares), _once(offers), *(_of_pairs(limit, offers) for limit in limits)]
+    pins: list[tuple[int, int]] = []
+    for share, first_row, first_slot in zip(shares, first_rows, first_slots, strict=False):
+        all_limits += [_of_one(limit, first_row, len(offers)) for limit in share.limits]
+        pins += [(first_slot + slot, first_row + row) for slot, row in share.pins if 0 <= slot < share.slots]
     contest = Contest(
         key=np.concatenate([share.key for share in shares]),
         tie_break=np.concatenate([share.tie_break for share in shares]),
         slots=first_slots.pop(),
         seed=seed,
-        limits=[
-            _slots(shares),
-            Limit(offers, np.ones(int(offers.max(initial=-1)) + 1), Reason.EXCLUSION_GROUP),
-            *(_of_pairs(limit, offers) for limit in limits),
-            *(_of_one(limit, row, len(offers)) for share, row in zip(shares, first_rows, strict=False)
-              for limit in share.limits),
-        ],
-        pins=[
-            (first_slot + slot, first_row + row)
-            for share, first_row, first_slot in zip(shares, first_rows, first_slots, strict=False)
-            for slot, row in share.pins
-            if 0 <= slot < share.slots
-        ],
-    )  # fmt: skip
-    return Several(contest, first_rows[:-1], first_slots)
+        limits=all_limits,
+        pins=pins,
+    )
+    return Several(contest, first_rows, first_slots)
 
 
 def _slots(shares: Sequence[Share]) -> Limit:
     """A placement that is full was filled by larger keys."""
     placements = np.repeat(np.arange(len(shares)), [len(share.offers) for share in shares])
     return Limit(placements, np.array([share.slots for share in shares], np.float64), Reason.LOST)
+
+
+def _once(offers: IntRow) -> Limit:
+    """An offer excludes itself from the other placements."""
+    return Limit(offers, np.ones(int(offers.max(initial=-1)) + 1), Reason.EXCLUSION_GROUP)
 
 
 def _of_pairs(limit: Limit, offers: IntRow) -> Limit:
@@ -108,9 +107,14 @@ def _of_pairs(limit: Limit, offers: IntRow) -> Limit:
 
 def _of_one(limit: Limit, first_row: int, rows: int) -> Limit:
     """A limit over the rows of one placement, as one over pairs that says nothing of other placements."""
-    before, after = first_row, rows - first_row - len(limit.keys)
-    return limit._replace(
-        keys=np.pad(limit.keys, (before, after), constant_values=-1),
-        amounts=None if limit.amounts is None else np.pad(limit.amounts, (before, after)),
-        bound=None if limit.bound is None else np.pad(limit.bound, (before, after)),
-    )
+    own = slice(first_row, first_row + len(limit.keys))
+    keys = np.full(rows, -1, np.intp)
+    keys[own] = limit.keys
+    amounts, bound = limit.amounts, limit.bound
+    if limit.amounts is not None:
+        amounts = np.zeros(rows)
+        amounts[own] = limit.amounts
+    if limit.bound is not None:
+        bound = np.zeros(rows, np.bool_)
+        bound[own] = limit.bound
+    return limit._replace(keys=keys, amounts=amounts, bound=bound)
