@@ -1,40 +1,186 @@
 """Arbitration: which of the eligible offers win the slots.
 
-Expected value decides; ties go to the hash of the offer's id, so that no order in a file favours anyone.
+Expected value decides, slot by slot, among the offers that every limit still has room for. Ties go to a hash of the
+offer's id that each decision's seed shuffles, so that no order in a file favours anyone.
+
+Few rows are looked at: those with the largest keys are partitioned off, sorted, and walked in Python. More of them are
+only fetched when limits hold back so many that slots are left.
 """
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.attribute import IntRow
+from server.intelligence.limits import Ledger, Limit
+from server.intelligence.tie_break import tie_breaks
 
-_FEW = 64
-"""Rows that are sorted sooner than partitioned."""
+_Number = TypeVar("_Number", np.float64, np.uint64)
+
+_LOOK = 64
+"""How many rows are sorted, at least: enough to leave the best losers for the record of the decision."""
+
+_STRIDE = 24
+"""How many rows are made lists at first; mostly slots are filled by then."""
 
 
-def best(key: NDArray[np.float64], tie_break: NDArray[np.uint64], count: int) -> IntRow:
-    """The places of the `count` largest keys, largest first: int [min(count, rows)].
+class Contest(NamedTuple):
+    """What arbitration decides about.
+
+    Attributes:
+        key: float64 [rows], the largest wins; -inf comes last, and NaN never wins.
+        tie_break: uint64 [rows], the offers' hashes as the catalog has them.
+        slots: How many may win, at least 0.
+        seed: The decision's, which shuffles ties.
+        limits: What holds rows back; a row that several of them hold back is said to have lost by the first.
+        pins: (slot, row): rows that take a slot whatever their keys, if limits have room for them.
+    """
+
+    key: NDArray[np.float64]
+    tie_break: NDArray[np.uint64]
+    slots: int
+    seed: int
+    limits: Sequence[Limit] = ()
+    pins: Sequence[tuple[int, int]] = ()
+
+
+class Arbitration(NamedTuple):
+    """Who won.
+
+    Attributes:
+        winners: int [slots or fewer], rows in the order of slots.
+        order: int, rows in the order of their keys: all, or at least the best 64 and the best four for each slot; and
+            if these did not fill the slots, the best of those below that limits had room for.
+        pinned: The slots that pins took, in order, with their rows.
+    """
+
+    winners: IntRow
+    order: IntRow
+    pinned: Mapping[int, int]
+
+    @property
+    def others(self) -> list[int]:
+        """The winners that won by their keys, best first."""
+        pinned = set(self.pinned.values())
+        return [row for row in self.winners.tolist() if row not in pinned]
+
+
+def arbitrate(contest: Contest) -> Arbitration:
+    """Fills slot by slot with the row that has the largest key of those that did not win yet and that limits allow.
+
+    Ties go to the smallest tie-break, then to the smallest row. Pinned rows come before all others, in the order of
+    their slots: of several pins for one slot the row that would win without pins has it, and a row that limits have no
+    room for, or whose slot does not exist, is treated like any other. When fewer rows than slots can win, the answer is
+    shorter and has no holes: pinned rows then move up, in their order.
+
+    This is the lexicographically best answer. With exclusion groups alone it is also the one with the largest sum of
+    keys; under several limits at once it may not be.
+
+    Cost: for 350 rows and 10 slots 8 us, and 4 us more for each limit; for 10,000 rows 20 us. Where limits hold back
+    most of the best rows, another pass over all rows each time twice as many have been looked at.
+    """
+    look = max(_LOOK, 4 * contest.slots)
+    if not contest.limits and not contest.pins:
+        order = best(contest.key, contest.tie_break, look, contest.seed)
+        return Arbitration(order[: contest.slots], order, {})
+    ledger = Ledger(contest.limits)
+    pinned = _seat_pins(contest, ledger) if contest.pins else {}
+    others, order = _walk(contest, ledger, look, pinned.values())
+    return Arbitration(seated(pinned, others), order, pinned)
+
+
+def best(key: NDArray[np.float64], tie_break: NDArray[np.uint64], count: int, seed: int = 0) -> IntRow:
+    """The places of the `count` largest keys, largest first: int [min(count, rows)]. Rows of NaN are left out.
 
     Exact at the boundary: every row that ties with the last place takes part in the tie-break. Cost: one partition
     of the rows, and a sort of the few that are left.
 
     Args:
-        key: float64 [rows], finite.
+        key: float64 [rows].
         tie_break: uint64 [rows].
         count: At least 0.
+        seed: What shuffles ties; 0 leaves them in the order of `tie_break`.
     """
-    rows = len(key)
-    if rows <= _FEW:
-        few: IntRow = np.lexsort((tie_break, -key))[:count]
-        return few
-    if count < rows:
-        if not count:
-            return np.empty(0, np.intp)
-        partitioned = key.copy()
-        partitioned.partition(rows - count)
-        candidates = (key >= partitioned[rows - count]).nonzero()[0]
-    else:
-        candidates = np.arange(rows)
-    order = np.lexsort((tie_break.take(candidates), -key.take(candidates)))
-    winners: IntRow = candidates[order[:count]]
+    if not count:
+        return np.empty(0, np.intp)
+    loss = -key
+    last = _smallest(loss, count) if count < len(loss) else math.inf
+    # NaN sorts as the largest loss: there are fewer rows to choose from than places.
+    candidates: IntRow = (loss <= (math.inf if math.isnan(last) else last)).nonzero()[0]
+    if len(candidates) > 2 * count:
+        # So many tie with the last place that sorting them all would take its time: the tie-break partitions them.
+        above, ties = (loss < last).nonzero()[0], (loss == last).nonzero()[0]
+        shuffled = tie_breaks(tie_break.take(ties), seed)
+        candidates = np.concatenate((above, ties[shuffled <= _smallest(shuffled, count - len(above))]))
+    order = np.lexsort((tie_breaks(tie_break.take(candidates), seed), loss.take(candidates)))
+    winners: IntRow = candidates.take(order[:count])
     return winners
+
+
+def seated(pinned: Mapping[int, int], others: Sequence[int]) -> IntRow:
+    """The winners in the order of slots: pinned rows in theirs, which come in order, and the others around them."""
+    winners = list(others)
+    for slot, row in pinned.items():
+        winners.insert(slot, row)
+    return np.array(winners, np.intp)
+
+
+def _seat_pins(contest: Contest, ledger: Ledger) -> dict[int, int]:
+    """The slots that pins take, in order, with their rows."""
+    slots = np.array([slot for slot, _ in contest.pins], np.intp)
+    rows = np.array([row for _, row in contest.pins], np.intp)
+    loss = -contest.key.take(rows)
+    order = np.lexsort((rows, tie_breaks(contest.tie_break.take(rows), contest.seed), loss, slots))
+    order = order[((slots >= 0) & (slots < contest.slots) & ~np.isnan(loss)).take(order)]
+    ledger.look_at(rows.take(order))
+    pinned: dict[int, int] = {}
+    for place, (slot, row) in enumerate(zip(slots.take(order).tolist(), rows.take(order).tolist(), strict=True)):
+        if slot not in pinned and row not in pinned.values() and ledger.admit(place):
+            pinned[slot] = row
+    return pinned
+
+
+def _walk(contest: Contest, ledger: Ledger, look: int, pinned: Collection[int]) -> tuple[list[int], IntRow]:
+    """The rows that win by their keys, best first, and all rows that were looked at for them."""
+    seats = contest.slots - len(pinned)
+    order = front = best(contest.key, contest.tie_break, look, contest.seed)
+    others = list(islice(_admitted(front, ledger, pinned), seats))
+    while len(others) < seats and len(front) == look:
+        look *= 2
+        front = _best_left(contest, ledger, order, look)
+        order = np.concatenate((order, front))
+        others += islice(_admitted(front, ledger, pinned), seats - len(others))
+    return others, order
+
+
+def _admitted(front: IntRow, ledger: Ledger, pinned: Collection[int]) -> Iterator[int]:
+    """Those of the best rows that limits have room for, one after another."""
+    start, stride = 0, _STRIDE
+    while start < len(front):
+        rows = front[start : start + stride]
+        ledger.look_at(rows)
+        for place, row in enumerate(rows.tolist()):
+            if row not in pinned and ledger.admit(place):
+                yield row
+        start, stride = start + stride, 2 * stride
+
+
+def _best_left(contest: Contest, ledger: Ledger, seen: IntRow, count: int) -> IntRow:
+    """The best rows that were not seen yet and that limits still have room for."""
+    # What there is no room for now has lost for good, as room only ever shrinks.
+    left = ledger.has_room(len(contest.key))
+    left[seen] = False
+    rows = left.nonzero()[0]
+    return rows.take(best(contest.key.take(rows), contest.tie_break.take(rows), count, contest.seed))
+
+
+def _smallest(values: NDArray[_Number], count: int) -> _Number:
+    """The largest of the `count` smallest values."""
+    partitioned = values.copy()
+    partitioned.partition(count - 1)
+    smallest: _Number = partitioned[count - 1]
+    return smallest
