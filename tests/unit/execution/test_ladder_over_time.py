@@ -19,7 +19,7 @@ MS = 1_000_000
 OFFERS = 100
 VARIABLES = np.zeros(8, np.float32)
 ARRIVALS_MS = 5
-BEFORE, SLOW, DECISIONS = 500, 1_200, 2_000
+BEFORE, SLOW, DECISIONS = 500, 1_000, 2_000
 """The model is slow from the first until before the second of two thousand decisions."""
 
 
