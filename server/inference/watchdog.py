@@ -9,6 +9,7 @@ millisecond. Only limits below the finest nap may be overstepped, by that nap at
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic_ns
 
 from onnxruntime import RunOptions
@@ -96,22 +97,29 @@ class Watchdog(Deadlines):
 
     def __init__(self) -> None:
         super().__init__()
-        self._bell = threading.Event()
+        # A bare lock as the bell, locked until it rings: a nap is one call, where an Event takes a dozen.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._thread: threading.Thread | None = None
-        weakref.finalize(self, self._bell.set).atexit = False
+        weakref.finalize(self, _ring, self._bell).atexit = False
 
     def _wake(self) -> None:
         if self._thread is None:
             arguments = (weakref.ref(self), self._bell)
             self._thread = threading.Thread(target=_watch, args=arguments, name="watchdog", daemon=True)
             self._thread.start()
-        self._bell.set()
+        _ring(self._bell)
 
 
-def _watch(kept: "weakref.ref[Watchdog]", bell: threading.Event) -> None:
+def _ring(bell: threading.Lock) -> None:
+    # It may be ringing already.
+    with suppress(RuntimeError):
+        bell.release()
+
+
+def _watch(kept: "weakref.ref[Watchdog]", bell: threading.Lock) -> None:
     """Looks until nobody keeps the watchdog any more, without keeping it during naps."""
     while (watchdog := kept()) is not None:
         nap_s = watchdog.look()
         del watchdog
-        bell.wait(nap_s)
-        bell.clear()
+        bell.acquire(timeout=-1 if nap_s is None else nap_s)
