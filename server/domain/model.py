@@ -99,6 +99,10 @@ class Manifest:
         return f"{self.name}/{self.version}"
 
 
+RUN_LIMIT_NS = 1_000_000_000
+"""How long a run may take that nobody waits for: a run blocks everything else."""
+
+
 class Model(Protocol):
     """A model that is loaded and verified."""
 
@@ -115,13 +119,15 @@ class Model(Protocol):
         """
         ...
 
-    def run(self, inputs: Mapping[str, FloatRow]) -> FloatRow:
+    def run(self, inputs: Mapping[str, FloatRow], limit_ns: int = RUN_LIMIT_NS) -> FloatRow:
         """Scores rows: float32 [rows], raw, of the manifest's output kind.
 
         Args:
             inputs: The inputs of scope customer and pair, and the rows of what `precompute` gave.
+            limit_ns: How long the run may take.
 
         Raises:
+            ModelTimeout: the run was cut off at its limit.
             ModelFailure: the model failed, or gave something that is not a finite number.
         """
         ...
@@ -129,3 +135,7 @@ class Model(Protocol):
 
 class ModelFailure(Exception):  # noqa: N818 - an answer on a lower rung, not an error of the call
     """A model that could not score; the decision goes on without it and says so."""
+
+
+class ModelTimeout(ModelFailure):
+    """A model that took longer than it may and was cut off."""

@@ -6,7 +6,7 @@ decides whether the file is the one that was released, and the golden vectors wh
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,16 @@ import onnx
 import onnxruntime
 
 from server.domain.attribute import FloatRow
-from server.domain.model import Golden, Manifest, ModelFailure, Scope
+from server.domain.model import RUN_LIMIT_NS, Golden, Manifest, ModelFailure, ModelTimeout, Scope
 from server.inference.calibration import propensities
 from server.inference.manifest import MANIFEST, ModelRefusedError, read_manifest
 from server.inference.partition import Partition, partition
+from server.inference.watchdog import Watchdog
 
 MAX_MODEL_BYTES = 256 * 1024 * 1024
 GOLDEN_TOLERANCE = 1e-5
+PRECOMPUTE_LIMIT_NS = 10_000_000_000
+"""How long the offer part may take for all offers of a catalog."""
 
 
 class OnnxModel:
@@ -29,8 +32,10 @@ class OnnxModel:
     Runs work on the calling thread, without spinning: a call costs about 14 us plus the rows.
     """
 
-    def __init__(self, manifest: Manifest, model: onnx.ModelProto) -> None:
+    def __init__(self, manifest: Manifest, model: onnx.ModelProto, watchdog: Watchdog | None = None) -> None:
+        """Makes the sessions; a process needs one watchdog for all its models."""
         self._manifest = manifest
+        self._watchdog = watchdog or Watchdog()
         offer_inputs = [entry.name for entry in manifest.inputs if entry.scope is Scope.OFFER]
         self._outputs = [manifest.output]
         self._split(partition(model, offer_inputs))
@@ -67,46 +72,59 @@ class OnnxModel:
         """Computes what depends on offers alone: the inputs of scope offer, to float32 [offers, …] for `run`.
 
         Raises:
+            ModelTimeout: it took longer than `PRECOMPUTE_LIMIT_NS`.
             ModelFailure: ONNX Runtime failed.
         """
         if self._offer_part is None:
             return dict(offers)
-        try:
-            tensors = self._offer_part.run(list(self._boundary), offers)
-        except Exception as problem:  # ONNX Runtime raises its own family of exceptions, which has no public base.
-            raise ModelFailure(f"{self._manifest.id}: {type(problem).__name__}") from problem
+        tensors = self._limited(self._offer_part, list(self._boundary), offers, PRECOMPUTE_LIMIT_NS)
         return dict(zip(self._boundary, tensors, strict=True))
 
-    def run(self, inputs: Mapping[str, FloatRow]) -> FloatRow:
+    def run(self, inputs: Mapping[str, FloatRow], limit_ns: int = RUN_LIMIT_NS) -> FloatRow:
         """Scores rows: float32 [rows], raw, of the manifest's output kind.
 
         Args:
             inputs: The inputs of scope customer and pair, and the rows of what `precompute` gave.
+            limit_ns: How long the run may take. It is cut off between two nodes of the graph; see `Watchdog`.
 
         Raises:
+            ModelTimeout: the run was cut off.
             ModelFailure: ONNX Runtime failed, or a score is not a finite number.
         """
-        try:
-            scores: FloatRow = self._request_part.run(self._outputs, inputs)[0].reshape(-1)
-        except Exception as problem:  # As in precompute.
-            raise ModelFailure(f"{self._manifest.id}: {type(problem).__name__}") from problem
+        scores: FloatRow = self._limited(self._request_part, self._outputs, inputs, limit_ns)[0].reshape(-1)
         # The sum of squares tells whether any score is NaN or infinite, or so large that it may as well be.
         if not math.isfinite(scores.dot(scores)):
             raise ModelFailure(f"{self._manifest.id}: a score is not a finite number")
         return scores
 
+    def _limited(
+        self, session: onnxruntime.InferenceSession, outputs: list[str], inputs: Mapping[str, FloatRow], limit_ns: int
+    ) -> Sequence[FloatRow]:
+        """Runs a session, and gives what it gave, even late: scores that are there are better than none."""
+        options = self._watchdog.begin(limit_ns)
+        try:
+            tensors: Sequence[FloatRow] = session.run(outputs, inputs, options)
+        except Exception as problem:  # ONNX Runtime raises its own family of exceptions, which has no public base.
+            # A run that was ended fails like any other (onnxruntime#20999), so the watchdog has to say which it was.
+            if self._watchdog.end(options):
+                raise ModelTimeout(f"{self._manifest.id}: cut off after {limit_ns / 1e6:.1f} ms") from problem
+            raise ModelFailure(f"{self._manifest.id}: {type(problem).__name__}") from problem
+        self._watchdog.end(options)
+        return tensors
+
 
 def load_models(root: Path) -> dict[str, OnnxModel]:
-    """Every model version below a folder, verified, by `name/version`.
+    """Every model version below a folder, verified, by `name/version`; one watchdog for all of them.
 
     Raises:
         ModelRefusedError: one of them is not what its manifest says; nothing is loaded then.
     """
     folders = sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}"))
-    return {f"{folder.parent.name}/{folder.name}": load_model(folder) for folder in folders}
+    watchdog = Watchdog()
+    return {f"{folder.parent.name}/{folder.name}": load_model(folder, watchdog) for folder in folders}
 
 
-def load_model(folder: Path) -> OnnxModel:
+def load_model(folder: Path, watchdog: Watchdog | None = None) -> OnnxModel:
     """Loads and verifies the model version in a folder `…/name/version`.
 
     Raises:
@@ -117,7 +135,7 @@ def load_model(folder: Path) -> OnnxModel:
     try:
         graph = onnx.load_model_from_string(content)
         _verify_tensors(manifest, graph.graph)
-        model = OnnxModel(manifest, graph)
+        model = OnnxModel(manifest, graph, watchdog)
     except ModelRefusedError:
         raise
     except Exception as problem:  # The exceptions of onnx and ONNX Runtime have no common public base.
