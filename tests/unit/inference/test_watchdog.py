@@ -211,3 +211,13 @@ def test_thread_ends_with_its_watchdog() -> None:
 
     assert kept() is None
     assert not thread.is_alive()
+
+
+def test_watchdog_that_nobody_keeps_wakes_its_thread_for_the_last_time() -> None:
+    watchdog = Watchdog()
+    bell = watchdog._bell
+
+    del watchdog
+    gc.collect()
+
+    assert not bell.locked()
