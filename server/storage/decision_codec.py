@@ -177,10 +177,13 @@ def _decode_1(queries: bytes, columns: bytes, wanted: range) -> list[DecisionRec
     fields, query_lengths = _read_numbers(numbers)
     fields |= zip(_PLAIN, _unpack(plain), strict=True)
     fields |= _read_blocks(arrays)
-    fields["query"] = _cut(queries, query_lengths)
+    packed = _cut(queries, query_lengths)
     chosen = [place for place, number in enumerate(fields["number"]) if number in wanted]
+    # Queries and what MessagePack has made lists of are read for those only that are wanted.
+    fields["query"] = {place: _query(packed[place]) for place in chosen}
+    fields["timings_ns"] = {place: tuple(fields["timings_ns"][place]) for place in chosen}
     rows = zip(*([fields[name][place] for place in chosen] for name in DecisionRecord._fields), strict=True)
-    return [_restored(DecisionRecord._make(row)) for row in rows]
+    return [DecisionRecord._make(row) for row in rows]
 
 
 def _split(columns: bytes) -> list[bytes]:
@@ -189,7 +192,7 @@ def _split(columns: bytes) -> list[bytes]:
     return _cut(columns[4 * _PARTS :], sizes)
 
 
-def _read_numbers(part: bytes) -> tuple[dict[str, Sequence[Any]], Sequence[int]]:
+def _read_numbers(part: bytes) -> tuple[dict[str, Any], Sequence[int]]:
     """The numbers by field, and how long each query is."""
     count = len(part) // _NUMBERS_BYTES
     values = struct.unpack(_format(count), part)
@@ -227,15 +230,13 @@ def _cut(whole: Any, lengths: Sequence[int]) -> list[Any]:
     return [whole[start:end] for start, end in pairwise(ends)]
 
 
-def _restored(record: DecisionRecord) -> DecisionRecord:
-    """The record with the fields that MessagePack has made lists of, as they were."""
-    customer_id, placement_id, context, max_offers, candidates, *others = _unpack(record.query)
+def _query(packed: bytes) -> RankQuery:
+    """The query, with tuples where it had tuples."""
+    customer_id, placement_id, context, max_offers, candidates, *others = _unpack(packed)
     channel, locale, time, attributes = context
     values = {name: tuple(value) if type(value) is list else value for name, value in attributes.items()}
-    query = RankQuery(
-        customer_id, placement_id, Context(channel, locale, time, values), max_offers, tuple(candidates), *others
-    )
-    return record._replace(query=query, timings_ns=tuple(record.timings_ns))
+    resolved = Context(channel, locale, time, values)
+    return RankQuery(customer_id, placement_id, resolved, max_offers, tuple(candidates), *others)
 
 
 _DECODERS: tuple[Callable[[bytes, bytes, range], list[DecisionRecord]], ...] = (_decode_1,)
