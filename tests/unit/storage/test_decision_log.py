@@ -14,7 +14,7 @@ from server.domain.decision_record import DecisionRecord
 from server.domain.journal import JournalDamagedError, NewerEntryError
 from server.storage import decision_rows
 from server.storage.database import connect
-from server.storage.decision_codec import waiting
+from server.storage.decision_codec import Encoded, waiting
 from server.storage.decision_log import SqliteDecisionLog
 from server.storage.decision_queue import GROUP_RECORDS
 from tests.support.decision_records import record
@@ -340,7 +340,7 @@ async def test_pages_that_would_keep_something_back_are_refused(path: Path) -> N
 async def test_damaged_batch_is_named_and_not_served(path: Path, column: str) -> None:
     log = await SqliteDecisionLog.open(path)
     await put(log, record(1), record(3), record(5))
-    await put(log, record(6))
+    await put(log, record(8))
     changed = f"zeroblob(length({column}))" if column in ("queries", "columns") else f"{column} + 1"
     change(path, f"UPDATE batches SET {column} = {changed} WHERE batch = 1")
 
@@ -348,7 +348,7 @@ async def test_damaged_batch_is_named_and_not_served(path: Path, column: str) ->
         with pytest.raises(JournalDamagedError, match=r"decisions\.db: batch 1 is not what was written"):
             await reading
 
-    assert await log.find(6, 42) is not None
+    assert await log.find(8, 56) is not None
     await log.close()
 
 
@@ -368,7 +368,7 @@ async def test_batch_of_a_newer_server_is_named(path: Path) -> None:
     change(path, "UPDATE batches SET version = 99")
     with closing(connect(path)) as connection:
         ((row),) = connection.execute(decision_rows.OF_BATCH, (1,)).fetchall()
-    encoded = decision_rows.Encoded(*row[5:6], *row[7:])
+    encoded = Encoded(*row[5:6], *row[7:])
     change(path, "UPDATE batches SET checksum = ?", decision_rows.checksum(1, decision_rows.Bounds(*row[1:5]), encoded))
 
     with pytest.raises(NewerEntryError, match=r"decisions\.db: batch 1: .* version 99"):
