@@ -55,6 +55,11 @@ class DataFolder:
         return self.path / "vault.db"
 
     @property
+    def decisions(self) -> Path:
+        """The database of the decision log."""
+        return self.path / "decisions.db"
+
+    @property
     def erasures(self) -> Path:
         """The ledger of erased customers, as keyed hashes."""
         return self.path / "erasures"

@@ -53,6 +53,38 @@ VAULT: tuple[Step, ...] = (
     ),
 )
 
+DECISIONS: tuple[Step, ...] = (
+    (
+        # SQLite keeps the first 4,061 bytes of a row in a page with other rows, moves them about there, and leaves
+        # copies in unused bytes. The rest has pages of its own, which a deletion overwrites. `blank` fills the first
+        # part, so that whatever says something of a customer is in the second.
+        """
+        CREATE TABLE batches (
+            batch INTEGER PRIMARY KEY,
+            gone INTEGER NOT NULL,
+            first INTEGER NOT NULL,
+            last INTEGER NOT NULL,
+            oldest_us INTEGER NOT NULL,
+            newest_us INTEGER NOT NULL,
+            records INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            version INTEGER NOT NULL,
+            checksum INTEGER NOT NULL,
+            blank BLOB NOT NULL,
+            queries BLOB NOT NULL,
+            columns BLOB NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX numbers ON batches (last, first)",
+        "CREATE INDEX times ON batches (newest_us, records, bytes)",
+        # Old batches go in the statement that brings a new one, which then takes their pages: half the writing.
+        """
+        CREATE TRIGGER make_room BEFORE INSERT ON batches WHEN NEW.gone > 0
+        BEGIN DELETE FROM batches WHERE batch <= NEW.gone; END
+        """,
+    ),
+)
+
 
 async def migrate(connection: aiosqlite.Connection, steps: Sequence[Step], name: str) -> None:
     """Takes the steps that a database has not taken yet, each whole or not at all.

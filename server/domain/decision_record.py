@@ -1,0 +1,64 @@
+"""What is written down of a decision: enough to say it in words, and to make it once more."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.domain.attribute import BoolRow, FloatRow, IntRow
+from server.domain.decision import RankQuery
+
+MAX_LOST = 32
+"""How many of the offers that are not in the answer are written down."""
+
+
+class DecisionRecord(NamedTuple):
+    """One decision, as references to what the decision was made of: nothing of it may change afterwards.
+
+    One is made for every decision, so it is a named tuple of arrays, and whoever keeps it does the rest later.
+
+    Attributes:
+        number: Above 0 and below 2**63, unique; later decisions have higher ones. The first half of the decision's id.
+        tag: 64 random bits, the second half of the id: who knows a number does not know its decision.
+        time_us: Of the decision.
+        query: As it came, its time resolved; points in time have a time zone.
+        result: A `Result`.
+        rung: A `Rung`.
+        model_id: Empty if no model was used.
+        scored: How many candidates the model was given.
+        variables: What was known of customer and context, float32 [variables].
+        truth: Which clauses held, bool [clauses].
+        capped: The offers that caps or budgets held back, below 2**31 as all offers are.
+        capped_by: For each of `capped`, what held it back.
+        shown: The offers of the answer, best first.
+        propensity: Of each of `shown`.
+        expected_value: Of each of `shown`.
+        lost: The best of the others, at most `MAX_LOST`.
+        lost_propensity: Of each of `lost`.
+        lost_expected_value: Of each of `lost`.
+        timings_ns: How long each stage took.
+        digest: 64 bits over the answer.
+    """
+
+    number: int
+    tag: int
+    time_us: int
+    profile_version: int
+    catalog_version: int
+    query: RankQuery
+    result: int
+    rung: int
+    model_id: str
+    scored: int
+    variables: FloatRow
+    truth: BoolRow
+    capped: IntRow
+    capped_by: IntRow
+    shown: IntRow
+    propensity: NDArray[np.float64]
+    expected_value: NDArray[np.float64]
+    lost: IntRow
+    lost_propensity: FloatRow
+    lost_expected_value: FloatRow
+    timings_ns: tuple[int, ...]
+    digest: int

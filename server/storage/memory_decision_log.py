@@ -1,0 +1,78 @@
+"""The decision log of a server that is to forget everything when it stops."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from server.domain.decision_record import DecisionRecord
+from server.storage.decision_codec import Waiting, waiting
+
+MAX_BYTES = 32 * 2**20
+"""What is kept by default: some six thousand decisions."""
+
+
+class MemoryDecisionLog:
+    """`DecisionLog` in memory: the newest records that fit into so many bytes."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[int, Waiting] = OrderedDict()
+        self._bytes = 0
+        self._written = 0
+        self._dropped = 0
+
+    @property
+    def written(self) -> int:
+        """How many records were taken."""
+        return self._written
+
+    @property
+    def dropped(self) -> int:
+        """How many records could not be written anywhere else either."""
+        return self._dropped
+
+    @property
+    def oldest(self) -> int:
+        """The time of the oldest record."""
+        return next((kept.record.time_us for kept in self._kept.values()), 0)
+
+    def put(self, record: DecisionRecord) -> None:
+        """Takes a record; the oldest ones go."""
+        try:
+            self._kept[record.number] = kept = waiting(record)
+        except Exception:  # A record that is none must not keep its decision from being answered.
+            self._dropped += 1
+            return
+        self._written += 1
+        self._bytes += kept.weight
+        while self._bytes > self._max_bytes:
+            self._bytes -= self._kept.popitem(last=False)[1].weight
+
+    async def find(self, number: int, tag: int) -> DecisionRecord | None:
+        """The record of a decision."""
+        kept = self._kept.get(number)
+        return None if kept is None or kept.record.tag != tag else kept.record
+
+    async def between(self, first: int, last: int, limit: int) -> list[DecisionRecord]:
+        """Up to `limit` records of a range of numbers, in their order."""
+        numbers = sorted(number for number in self._kept if first <= number <= last)
+        return [self._kept[number].record for number in numbers[: max(limit, 0)]]
+
+    async def erase(self, identifiers: Sequence[str]) -> int:
+        """Removes the records of customers."""
+        customers = frozenset(identifiers)
+        return self._remove(lambda record: record.query.customer_id in customers)
+
+    async def retain(self, after_us: int) -> int:
+        """Forgets records that are older than a time."""
+        return self._remove(lambda record: record.time_us < after_us)
+
+    async def flush(self) -> None:
+        """Has nothing to write."""
+
+    async def close(self) -> None:
+        """Has nothing to let go of."""
+
+    def _remove(self, which: Callable[[DecisionRecord], bool]) -> int:
+        numbers = [number for number, kept in self._kept.items() if which(kept.record)]
+        self._bytes -= sum(self._kept.pop(number).weight for number in numbers)
+        return len(numbers)
