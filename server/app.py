@@ -3,9 +3,8 @@
 import asyncio
 import gc
 import logging
-import random
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -15,6 +14,7 @@ from pathlib import Path
 from opportune.v1 import catalog_service_pb2, decision_service_pb2, profile_service_pb2
 
 from server.compiling import compile_elsewhere
+from server.domain.clock import microseconds_of
 from server.domain.model import Manifest, Model
 from server.execution.catalog import Compile, ListOffers, PublishCatalog, publish, refusal
 from server.execution.compile import compile_text
@@ -25,6 +25,7 @@ from server.execution.export import ExportProfile
 from server.execution.facts import Facts
 from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
 from server.execution.load import LoadProfiles
+from server.execution.noting import NoteDecision
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
 from server.execution.recovery import recover
@@ -99,6 +100,7 @@ class _Service:
         self.erase = EraseProfile(
             self.state, self.writer, stores.journal, stores.vault, stores.ledger, self.snapshotter, self.clock
         )
+        self.note = NoteDecision(self.state, self.writer, stores.decisions, lambda: microseconds_of(self.clock()))
         self._settings = settings
 
     def profiles(self) -> ProfileUseCases:
@@ -120,7 +122,7 @@ class _Service:
 
     def endpoints(self, compile_catalog: Compile) -> list[Endpoint | StreamEndpoint]:
         """Every method of every service."""
-        rank = RankOffers(self.state, self.clock, _decision_ids())
+        rank = RankOffers(self.state, self.clock, self.note)
         servicer = profiles.ProfileServicer(self.profiles(), self.clock, self._settings.max_outstanding, self.closing)
         publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
@@ -215,12 +217,6 @@ def _compiled(text: str, manifests: Mapping[str, Manifest]) -> CompiledCatalog:
     if compiled is None:
         raise refusal(problems)
     return compiled
-
-
-def _decision_ids() -> Callable[[], str]:
-    """Makes random ids of 128 bits; seeded by the system once, as asking it for every decision costs a system call."""
-    bits = random.Random(random.SystemRandom().getrandbits(256)).getrandbits
-    return lambda: f"{bits(128):032x}"
 
 
 def _transport(settings: Settings, served: list[Endpoint | StreamEndpoint]) -> Transport:

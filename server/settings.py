@@ -57,6 +57,12 @@ class Settings(BaseModel):
     retention_hours: Annotated[
         float, Field(ge=0, description="hours for which the journal keeps what snapshots have already")
     ] = 168.0
+    decision_log_mib: Annotated[
+        int, Field(ge=1, description="size of the decision log at most, in MiB; the oldest decisions go first")
+    ] = 4_096
+    decision_log_hours: Annotated[
+        float, Field(gt=0, description="hours for which the decision log keeps decisions")
+    ] = 168.0
 
     @field_validator("listen")
     @classmethod

@@ -4,14 +4,17 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.domain.decision_log import DecisionLog
 from server.domain.erasure import ErasureLedger
 from server.domain.journal import Journal
 from server.domain.vault import Sealer, Vault
 from server.execution.snapshot import Capture, FactsHeader
 from server.input.pages import SavedPage
 from server.settings import Settings
+from server.storage.decision_log import SqliteDecisionLog
 from server.storage.folder import DataFolder
 from server.storage.ledger import FileLedger, MemoryLedger
+from server.storage.memory_decision_log import MemoryDecisionLog
 from server.storage.memory_journal import MemoryJournal
 from server.storage.sealing import VaultSealer, key_from
 from server.storage.snapshots import SnapshotFolder
@@ -45,6 +48,7 @@ class Stores:
     """Everything that survives, opened. Without a vault key there is no vault, and identifying text is refused."""
 
     journal: Journal
+    decisions: DecisionLog
     snapshots: SnapshotFolder | NoSnapshots
     ledger: ErasureLedger
     sealer: Sealer | None
@@ -69,7 +73,9 @@ async def open_stores(
     sealer = _sealer(settings)
     if settings.data is None or settings.ephemeral:
         vault = None if sealer is None else MemoryVault(sealer)
-        return Stores(MemoryJournal(JOURNAL_IN_MEMORY_BYTES), NoSnapshots(), MemoryLedger(), sealer, vault)
+        return Stores(
+            MemoryJournal(JOURNAL_IN_MEMORY_BYTES), MemoryDecisionLog(), NoSnapshots(), MemoryLedger(), sealer, vault
+        )
     folder = stack.enter_context(DataFolder.open(settings.data))
     journal = await SqliteJournal.open(folder.path, accept_loss=accept_loss)
     stack.push_async_callback(journal.close)
@@ -86,7 +92,9 @@ async def open_stores(
     if sealer is not None:
         opened = await SqliteVault.open(folder.vault, sealer)
         stack.push_async_callback(opened.close)
-    return Stores(journal, SnapshotFolder(folder.snapshots), FileLedger.open(ledger_path), sealer, opened)
+    decisions = await SqliteDecisionLog.open(folder.decisions, max_bytes=settings.decision_log_mib * 2**20)
+    stack.push_async_callback(decisions.close)
+    return Stores(journal, decisions, SnapshotFolder(folder.snapshots), FileLedger.open(ledger_path), sealer, opened)
 
 
 def _sealer(settings: Settings) -> VaultSealer | None:

@@ -28,13 +28,21 @@ MEMBERS_PER_COLUMN = 24
 """How many members of a set fit in one float32 column, which holds integers exactly up to 2**24."""
 
 
+KEY_COLUMNS = 3
+"""How many float32 columns hold the hash of a key, 24 bits each."""
+
+
 def days_since_epoch(time: datetime) -> float:
     """Days from `EPOCH` to a time, negative before it."""
     return (time - EPOCH).total_seconds() / 86_400
 
 
 class AttributeType(StrEnum):
-    """What kind of value an attribute takes. A text identifies a person: it is kept in the vault and never in a row."""
+    """What kind of value an attribute takes.
+
+    A text identifies a person: it is kept in the vault and never in a row. A key is a text that many customers may
+    share, such as a household: a row holds a hash of it.
+    """
 
     NUMBER = "number"
     BOOLEAN = "boolean"
@@ -42,6 +50,7 @@ class AttributeType(StrEnum):
     SET = "set"
     TIMESTAMP_AGE = "timestamp_age"
     TEXT = "text"
+    KEY = "key"
 
 
 class MergeRule(StrEnum):
@@ -84,8 +93,8 @@ class Attribute:
     def _value_columns(self) -> list[str]:
         if self.by is not None:
             return [f"{self.id}.{key}" for key in self.keys]
-        if self.type is AttributeType.SET:
-            words = -(-len(self.values) // MEMBERS_PER_COLUMN)
+        if self.type in (AttributeType.SET, AttributeType.KEY):
+            words = KEY_COLUMNS if self.type is AttributeType.KEY else -(-len(self.values) // MEMBERS_PER_COLUMN)
             return [self.id, *(f"{self.id}#{word}" for word in range(1, words))]
         return [self.id]
 
@@ -94,11 +103,14 @@ class Attribute:
 class Schema:
     """Which column of a float32 row holds which attribute. Missing is NaN.
 
+    `consents` are purposes that customers answer although no attribute asks for them.
+
     Numbers are themselves, truth values 0 or 1, categories the index in `values`, timestamps days since 2020, and
     sets integers with a bit for each member.
     """
 
     attributes: tuple[Attribute, ...] = ()
+    consents: tuple[str, ...] = ()
     by_id: Mapping[str, Attribute] = field(init=False)
     columns: Mapping[str, int] = field(init=False)
 
@@ -132,7 +144,7 @@ class Schema:
             name: (column, attribute.type, self.codes[attribute.id])
             for name, column in self.columns.items()
             if (attribute := self.attribute_of_column[column]).aggregate is None
-            and attribute.type is not AttributeType.SET
+            and attribute.type not in (AttributeType.SET, AttributeType.KEY)
         }
 
     @cached_property
@@ -147,8 +159,10 @@ class Schema:
 
     @cached_property
     def purposes(self) -> tuple[str, ...]:
-        """Every purpose that an attribute asks for, sorted; the position is the purpose's consent bit."""
-        return tuple(sorted({attribute.purpose for attribute in self.attributes if attribute.purpose}))
+        """Every purpose that somebody asks for, sorted; the position is the purpose's consent bit."""
+        return tuple(
+            sorted({attribute.purpose for attribute in self.attributes if attribute.purpose} | {*self.consents})
+        )
 
     def columns_without(self, granted: frozenset[str]) -> IntRow:
         """The columns that may not be read of a customer who granted only these purposes."""

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from server.domain.attribute import Value
+from server.domain.content import FilledContent
 
 CERTAIN = 1.0
 """The selection probability of every offer, as nothing explores yet."""
@@ -43,6 +44,7 @@ class Reason(IntEnum):
     FILTER = 8
     LOST = 9
     UNKNOWN_OFFER = 10
+    DIVERSITY = 11
 
 
 class Context(NamedTuple):
@@ -70,6 +72,7 @@ class RankQuery(NamedTuple):
     request_id: str = ""
     validate_only: bool = False
     min_profile_version: int = 0
+    further_placement_ids: tuple[str, ...] = ()
 
 
 class Shown(NamedTuple):
@@ -77,17 +80,20 @@ class Shown(NamedTuple):
 
     offer_id: str
     creative_id: str
-    content: Mapping[str, str]
     value: float
 
 
 class Ranking(NamedTuple):
-    """The offers of a decision as columns, best first: most decisions never need an object for each."""
+    """The offers of a decision as columns, best first: most decisions never need an object for each.
+
+    `contents` is empty unless content was asked for; `placements` unless there are several.
+    """
 
     shown: Sequence[Shown] = ()
     propensities: Sequence[float] = ()
     expected_values: Sequence[float] = ()
-    with_content: bool = False
+    contents: Sequence[FilledContent] = ()
+    placements: Sequence[str] = ()
 
 
 class RankedOffer(NamedTuple):
@@ -101,6 +107,7 @@ class RankedOffer(NamedTuple):
     expected_value: float
     selection_probability: float
     attribution_token: str
+    placement_id: str = ""
 
 
 class Exclusion(NamedTuple):
@@ -157,12 +164,13 @@ class Decision(NamedTuple):
             RankedOffer(
                 offer_id=shown.offer_id,
                 creative_id=shown.creative_id,
-                content=shown.content if ranking.with_content else {},
+                content=ranking.contents[slot].with_texts({}) if ranking.contents else {},
                 propensity=propensity,
                 value=shown.value,
                 expected_value=expected_value,
                 selection_probability=CERTAIN,
                 attribution_token=attribution_token(self.decision_id, slot),
+                placement_id=ranking.placements[slot] if ranking.placements else self.placement_id,
             )
             for slot, (shown, propensity, expected_value) in enumerate(rows)
         )

@@ -105,7 +105,13 @@ async def publish(state: State, writer: Writer, catalog: CompiledCatalog, now: d
     """
     prepared = state.prepare(catalog)
     entry = CatalogPublished(
-        microseconds_of(now), catalog.version, catalog.etag, catalog.text, catalog.customer, catalog.identity
+        microseconds_of(now),
+        catalog.version,
+        catalog.etag,
+        catalog.text,
+        catalog.customer,
+        identity=catalog.identity,
+        contacts=catalog.contacts,
     )
     await writer.write(entry, prepared)
 

@@ -7,18 +7,22 @@ from typing import NamedTuple
 import numpy as np
 
 from server.domain.attribute import Attribute, AttributeType, Schema
+from server.domain.cap import MAX_WINDOW_DAYS
 from server.domain.catalog import Catalog, Problem
+from server.domain.clock import MICROSECONDS_PER_DAY
+from server.domain.contact import ContactPolicy, HistoryVariable
 from server.domain.identity import IdentityPolicy
 from server.domain.model import Manifest
 from server.domain.offer import Offer
 from server.domain.offer_table import OfferTable, infer_schema, values_of
 from server.domain.placement import Placement
+from server.execution.compile_creatives import compile_creatives
+from server.execution.compile_policy import compile_policy, exclusions_of
 from server.execution.compiled import (
-    ChannelCreatives,
     CompiledCatalog,
     CompiledPlacement,
-    CreativeTable,
     ModelPlan,
+    Sorts,
 )
 from server.input.features import UnknownFeatureError, compile_features
 from server.input.profiles import MAX_PURPOSES
@@ -57,7 +61,7 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
     aggregates = tuple(_attributes(catalog.aggregates, catalog.offers, "aggregates", problems))
     problems += _identity_problems(attributes, aggregates, catalog.identity)
     taken = {attribute.id for attribute in attributes}
-    customer = Schema((*attributes, *_first_of_each(aggregates, taken)))
+    customer = Schema((*attributes, *_first_of_each(aggregates, taken)), tuple(_purposes(catalog)))
     channel = Attribute(CHANNEL, AttributeType.CATEGORY, tuple(channels))
     context = Schema((channel, *_attributes(catalog.context, catalog.offers, "context", problems)))
     _check_columns(customer, problems)
@@ -69,9 +73,11 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
         history=history,
         has_time=True,
     )
-    eligibility, conditions = compile_eligibility(offers, vocabulary)
-    problems += conditions
-    problems += _offer_problems(catalog.offers)
+    exclusions, selections = exclusions_of(catalog, table)
+    eligibility, conditions = compile_eligibility(offers, vocabulary, exclusions)
+    policy, policies = compile_policy(catalog, table, customer, vocabulary, channels)
+    creatives, contents = compile_creatives(catalog, table, (customer, context), channels)
+    problems += [*selections, *conditions, *policies, *contents, *_offer_problems(catalog.offers)]
     compiler = _PlacementCompiler(customer, context, table, manifests)
     placements = {
         placement.id: compiler.placement(place, placement) for place, placement in enumerate(catalog.placements)
@@ -88,11 +94,28 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
         offers=table,
         eligibility=eligibility,
         filter=OfferFilter(table),
-        creatives=_creatives(table, channels),
+        creatives=creatives,
         placements=placements,
         variables=VariableReader(customer, context, history.variables),
         history=history.variables,
+        policy=policy,
+        contacts=ContactPolicy(catalog.hold_us, catalog.attribution_us, _horizon_us(catalog, history.variables)),
     ), problems
+
+
+def _purposes(catalog: Catalog) -> Iterable[str]:
+    """The purposes that channels and offers ask for."""
+    of_channels = {channel.purpose for channel in catalog.channels}
+    return sorted((of_channels | {offer.purpose for offer in catalog.offers}) - {""})
+
+
+def _horizon_us(catalog: Catalog, history: Iterable[HistoryVariable]) -> int:
+    """How long contacts matter to anything in a catalog."""
+    caps = [cap for offer in catalog.offers for cap in offer.caps]
+    caps += [rule.cap for rule in catalog.rules if rule.cap is not None]
+    asked = [MAX_WINDOW_DAYS if each.window_days is None else each.window_days for each in history]
+    windows_us = [cap.window_us for cap in caps] + [days * MICROSECONDS_PER_DAY for days in asked]
+    return max([catalog.hold_us, catalog.attribution_us, *windows_us])
 
 
 def _natural(problem: Problem) -> tuple[str, int, str]:
@@ -121,7 +144,7 @@ def _attributes(
         if attribute.by is None:
             if attribute.keys:
                 problems.append(Problem(f"{path}.keys", "keys need `by`, the attribute of offers that picks one"))
-        elif attribute.type in (AttributeType.SET, AttributeType.TEXT):
+        elif attribute.type in (AttributeType.SET, AttributeType.TEXT, AttributeType.KEY):
             problems.append(Problem(path, f"a {attribute.type} cannot be keyed"))
         else:
             texts = (str(values[attribute.by]) for values in map(values_of, offers) if attribute.by in values)
@@ -146,7 +169,7 @@ def _context_problems(attribute: Attribute) -> Iterable[str]:
         yield "`time` is given: the time of the decision"
     if attribute.by or attribute.purpose:
         yield "neither `by` nor `purpose` applies to a context"
-    if attribute.type in (AttributeType.SET, AttributeType.TEXT):
+    if attribute.type in (AttributeType.SET, AttributeType.TEXT, AttributeType.KEY):
         yield f"a context attribute cannot be a {attribute.type}"
 
 
@@ -176,21 +199,8 @@ def _check_columns(customer: Schema, problems: list[Problem]) -> None:
 
 def _offer_problems(offers: Sequence[Offer]) -> Iterable[Problem]:
     for place, offer in enumerate(offers):
-        ids = [creative.id for creative in offer.creatives]
-        if len(set(ids)) < len(ids):
-            yield Problem(f"offers[{place}].creatives", "two creatives have the same id")
         if offer.start and offer.end and offer.start >= offer.end:
             yield Problem(f"offers[{place}].schedule", "ends before it starts")
-
-
-def _creatives(table: OfferTable, channels: list[str]) -> CreativeTable:
-    locales = {creative.locale for offer in table.offers for creative in offer.creatives}
-    columns = {}
-    for channel in channels:
-        for locale in locales | {""}:
-            creatives = (offer.creative_for(channel, locale) for offer in table.offers)
-            columns[channel, locale] = ChannelCreatives(table, creatives)
-    return CreativeTable(frozenset(locales), columns)
 
 
 class _PlacementCompiler:
@@ -216,7 +226,19 @@ class _PlacementCompiler:
             self.problems.append(Problem(f"{path}.model", plan))
             plan = None
         fallback = [self._offers.index[offer] for offer in placement.fallback_offers if offer in self._offers.index]
-        return CompiledPlacement(placement, plan, np.array(fallback, np.intp))
+        sorts = tuple(self._sorts(f"{path}.diversity", placement))
+        return CompiledPlacement(placement, plan, np.array(fallback, np.intp), sorts)
+
+    def _sorts(self, path: str, placement: Placement) -> Iterable[Sorts]:
+        schema = self._offers.schema
+        for place, (by, most) in enumerate((each.by, each.most) for each in placement.diversity):
+            attribute = schema.by_id.get(by)
+            if attribute is None or attribute.type is not AttributeType.CATEGORY:
+                self.problems.append(Problem(f"{path}[{place}].by", f"offer.{by} is not a category of the offers"))
+                continue
+            codes = self._offers.attributes[schema.columns[by]]
+            keys = np.where(np.isnan(codes), -1, codes).astype(np.intp)
+            yield Sorts(by, keys, len(attribute.values), most)
 
     def _plan(self, model_id: str) -> ModelPlan | str:
         """The plan for a model, or why there is none."""

@@ -2,22 +2,26 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.attribute import BoolRow, IntRow, Schema
-from server.domain.contact import HistoryVariable
+from server.domain.contact import ContactPolicy, HistoryVariable
 from server.domain.decision import Shown
 from server.domain.identity import IdentityPolicy
 from server.domain.model import OutputKind
-from server.domain.offer import Creative
 from server.domain.offer_table import OfferTable
 from server.domain.placement import Placement
+from server.execution.policy import Policy
 from server.input.features import FeaturePlan
 from server.input.variables import VariableReader
+from server.intelligence.content import CompiledContent
 from server.intelligence.eligibility import Eligibility, Words, pack
 from server.intelligence.offer_filter import OfferFilter
+
+_NO_CONTENT = CompiledContent({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +38,25 @@ class Standing:
     offers: Words
 
 
+class ReadyCreative(NamedTuple):
+    """A creative as it is shown, with its content compiled."""
+
+    id: str
+    content: CompiledContent
+
+
 class ChannelCreatives:
     """How each offer is shown on one channel in one locale, and which are `available` because they have a creative."""
 
-    def __init__(self, offers: OfferTable, creatives: Iterable[Creative | None]) -> None:
+    def __init__(self, offers: OfferTable, creatives: Iterable[ReadyCreative | None]) -> None:
         chosen = tuple(creatives)
         self.available: BoolRow = np.array([creative is not None for creative in chosen], np.bool_)
         # An offer without a creative is never among the winners, so what would be shown of it does not matter.
         self.shown = tuple(
-            Shown(offer.id, creative.id if creative else "", creative.content if creative else {}, offer.value.profit)
+            Shown(offer.id, creative.id if creative else "", offer.value.profit)
             for offer, creative in zip(offers.offers, chosen, strict=True)
         )
+        self.contents = tuple(creative.content if creative else _NO_CONTENT for creative in chosen)
         self._offers = offers
         self._standing = Standing(0.0, 0.0, np.empty(0, np.uint64))
 
@@ -85,13 +97,23 @@ class ModelPlan:
     intercepts: NDArray[np.float64]
 
 
+class Sorts(NamedTuple):
+    """What diversity tells offers apart by: `keys` int [offers], -1 for none, below `size`; at most `most` of each."""
+
+    by: str
+    keys: IntRow
+    size: int
+    most: int
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledPlacement:
-    """A placement with its model and the indices of its fallback offers."""
+    """A placement with its model, the indices of its fallback offers, and how alike its offers may be."""
 
     placement: Placement
     model: ModelPlan | None
     fallback: IntRow
+    sorts: tuple[Sorts, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +134,5 @@ class CompiledCatalog:
     placements: Mapping[str, CompiledPlacement]
     variables: VariableReader
     history: tuple[HistoryVariable, ...]
+    policy: Policy
+    contacts: ContactPolicy

@@ -4,7 +4,7 @@ What a meter has left changes by decisions and outcomes, and by itself when a ho
 kept for as long as it holds, and a decision asks a few arrays instead of every meter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +17,9 @@ _MOST_SLOTS = 100
 
 
 class ShortLimit(NamedTuple):
-    """A limit that one decision may reach, and what is left of it in millionths (never below 0)."""
+    """A limit that one decision may reach, its place, and what is left of it in millionths (never below 0)."""
 
+    number: int
     limit: MeterLimit
     left: int
 
@@ -39,7 +40,7 @@ class MeterRoom:
         for number, limit in enumerate(self._limits):
             self._of_meter.setdefault(limit.meter, []).append(number)
 
-    def forget(self, changed: Sequence[str]) -> None:
+    def forget(self, changed: Iterable[str]) -> None:
         """Forgets what was known of meters that have changed."""
         for meter in changed:
             for number in self._of_meter.get(meter, ()):
@@ -53,7 +54,7 @@ class MeterRoom:
         for number in old.tolist():
             self._ask(number, now_us)
         near = (self._left < self._enough).nonzero()[0]
-        return [ShortLimit(self._limits[number], max(int(self._left[number]), 0)) for number in near.tolist()]
+        return [ShortLimit(number, self._limits[number], max(int(self._left[number]), 0)) for number in near.tolist()]
 
     def _ask(self, number: int, now_us: int) -> None:
         limit = self._limits[number]

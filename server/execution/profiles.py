@@ -12,6 +12,7 @@ from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.identifier import require_identifier
 from server.domain.profile import Profile
 from server.execution.state import Clock, State
+from server.input.keys import key_name
 from server.input.profiles import ProfileTable
 
 
@@ -66,6 +67,10 @@ def attributes_of(row: FloatRow, schema: Schema) -> Iterator[tuple[str, Value]]:
         if attribute.type is AttributeType.SET:
             if name == attribute.id and not math.isnan(row[column]):
                 yield name, _members(row, attribute, schema)
+        elif attribute.type is AttributeType.KEY:
+            words = [float(row[schema.columns[word]]) for word in attribute.column_names()]
+            if name == attribute.id and key_name(words):
+                yield name, f"key:{key_name(words)}"
         elif not math.isnan(row[column]):
             yield name, _value(float(row[column]), attribute)
 

@@ -8,9 +8,12 @@ from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.journal import Record
 from server.domain.model import Model, ModelFailure
 from server.domain.profile import RejectedDelta
+from server.execution.cached import CachedRanking, CachedRankings, Where
 from server.execution.compiled import CompiledCatalog
-from server.execution.decide import Snapshot
+from server.execution.contact_rules import ContactRules
+from server.execution.evaluation import Snapshot
 from server.execution.facts import Applied, CompiledDelta, CompiledDeltas, Facts
+from server.execution.ladder import overheads
 from server.execution.scoring import Scorer
 from server.input.profiles import ProfileTable
 
@@ -50,6 +53,9 @@ class State:
         self.facts = Facts()
         self._catalog: CompiledCatalog | None = None
         self._scorers: dict[str, Scorer] = {}
+        self._rules: ContactRules | None = None
+        self.rest = overheads()
+        self.cached = CachedRankings()
 
     @property
     def profiles(self) -> ProfileTable:
@@ -110,6 +116,7 @@ class State:
     def serve(self, prepared: PreparedCatalog) -> None:
         """Serves a catalog, whose schema the profiles have, from the next request on."""
         self._catalog, self._scorers = prepared
+        self._rules = ContactRules(prepared.catalog, self.facts.contacts)
 
     def _compiled_anew(self, deltas: Sequence[CompiledDelta]) -> tuple[list[CompiledDelta], list[RejectedDelta]]:
         """Deltas by the schema of now, and those that a catalog has overtaken: it does not know what they set."""
@@ -131,10 +138,21 @@ class State:
             placement.model.model_id: placement.model for placement in catalog.placements.values() if placement.model
         }
         try:
-            return {model_id: Scorer(plan, self.models[model_id]) for model_id, plan in plans.items()}
+            return {
+                model_id: Scorer(plan, self.models[model_id], self._scorers.get(model_id))
+                for model_id, plan in plans.items()
+            }
         except ModelFailure as failure:
             raise OpportuneError(ErrorReason.INVALID_CATALOG, f"a model cannot take the offers: {failure}") from failure
 
+    def cached_ranking(self, customer_id: str, where: Where, model_id: str, now_us: int) -> CachedRanking | None:
+        """The last ranking of a customer somewhere, if it was made with the catalog of now and a model."""
+        return self.cached.find(
+            customer_id, where, catalog_version=self.catalog_version, model_id=model_id, now_us=now_us
+        )
+
     def snapshot(self) -> Snapshot:
         """What a decision reads now."""
-        return Snapshot(self.catalog, self.profiles, self._scorers, self.profile_version)
+        catalog = self.catalog
+        assert self._rules is not None
+        return Snapshot(catalog, self.profiles, self._rules, self._scorers, self.rest, self.profile_version)

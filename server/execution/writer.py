@@ -7,7 +7,7 @@ Nothing waits for company: with an idle journal an entry is committed at once.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
@@ -67,6 +67,8 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self.failure = asyncio.Event()
         """Set when nothing can be written any more until the server is started again."""
+        self.ahead: Callable[[], None] = lambda: None
+        """Called before each entry is taken, to write what comes before it."""
 
     def start(self) -> None:
         """Starts committing, on the running event loop."""
@@ -74,6 +76,7 @@ class Writer:
 
     async def close(self) -> None:
         """Commits what is waiting, and stops."""
+        self.ahead()
         while self._waiting:
             await asyncio.wait([self._waiting[-1].future])
         if self._task is not None:
@@ -97,6 +100,7 @@ class Writer:
         Raises, in the future:
             OpportuneError: JOURNAL_FULL or JOURNAL_FAILED, and the entry is not written; nor is any that waited.
         """
+        self.ahead()
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
         if self.failure.is_set():
             future.set_exception(journal_failed())

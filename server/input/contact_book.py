@@ -66,7 +66,7 @@ class ContactBook:
             self._of_offer.setdefault(subject.offer_id, []).append(code)
         return code
 
-    def household_events_row(self, household: str) -> int:
+    def household_row(self, household: str) -> int:
         """The row of a household's contacts, or -1."""
         return self._household_names.find(household.encode()) if household else NOBODY
 

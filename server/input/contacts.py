@@ -48,6 +48,11 @@ class Events(NamedTuple):
         """The place in its decision of what each event is about."""
         return self.words >> _SLOT_SHIFT & 0xFF
 
+    @property
+    def reached(self) -> Words:
+        """Of each decision, the kinds that were reached since, as bits by kind."""
+        return self.words >> _REACHED_SHIFT & 0xFF
+
 
 class Reached(NamedTuple):
     """What an outcome has added to a contact: the subject's code, when it was decided, and the stages new to it."""

@@ -11,6 +11,7 @@ from server.domain.attribute import LARGEST, Attribute, AttributeType, Schema, V
 from server.domain.clock import LATEST_US, microseconds_of
 from server.domain.errors import invalid_field
 from server.domain.profile import AttributeUpdates
+from server.input.keys import key_words
 
 MAX_NAME = 256
 
@@ -119,6 +120,7 @@ _WANTED = {
     AttributeType.SET: "list of texts",
     AttributeType.TIMESTAMP_AGE: "timestamp",
     AttributeType.TEXT: "text",
+    AttributeType.KEY: "text",
 }
 
 
@@ -147,6 +149,11 @@ def _set(schema: Schema, attribute: Attribute, name: str, value: Value, field: s
             raise invalid_field(field, "takes a text")
         # It goes to the vault; there is nothing of it in a row.
         return []
+    if attribute.type is AttributeType.KEY:
+        if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME:
+            raise invalid_field(field, f"takes a text of 1 to {MAX_NAME} characters")
+        columns = [schema.columns[column] for column in attribute.column_names()]
+        return [Change(column, Operation.SET, word) for column, word in zip(columns, key_words(value), strict=True)]
     if attribute.type is not AttributeType.SET:
         return [Change(schema.columns[name], Operation.SET, column_value(attribute, value, schema, field))]
     if not isinstance(value, tuple):
@@ -172,7 +179,7 @@ def _remove(schema: Schema, attribute: Attribute, name: str, members: tuple[str,
         return [Change(column, Operation.REMOVE_MEMBERS, bits) for column, bits in words.items()]
     if attribute.type is AttributeType.TEXT:
         return []
-    names = attribute.column_names() if attribute.type is AttributeType.SET else [name]
+    names = attribute.column_names() if attribute.type in (AttributeType.SET, AttributeType.KEY) else [name]
     return [Change(schema.columns[column], Operation.SET, math.nan) for column in names]
 
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.attribute import LARGEST, Attribute, AttributeType, FloatRow, IntRow, Schema
+from server.domain.attribute import KEY_COLUMNS, LARGEST, Attribute, AttributeType, FloatRow, IntRow, Schema
 from server.domain.clock import EPOCH_DAYS, LATEST_US, MICROSECONDS_PER_DAY
 from server.domain.errors import OpportuneError, invalid_field
 from server.domain.load import ColumnBatch, LoadColumn
 from server.input.deltas import Change, Operation
+from server.input.keys import key_words
 from server.input.pages import PAGE_BITS, PAGE_MASK
 from server.input.profiles import ProfileTable
 
@@ -101,6 +102,11 @@ def _laid_out(column: LoadColumn, customers: int, schema: Schema, field: str) ->
         return
     if len(column.values) != customers:
         raise invalid_field(field, "must have a value for each customer, NaN where there is none")
+    if attribute.type is AttributeType.KEY:
+        hashed = np.array([key_words(text) for text in column.texts] + [(np.nan,) * KEY_COLUMNS], np.float32)
+        words = hashed[_places(column, column.values, field)]
+        yield from ((schema.columns[name], words[:, word]) for word, name in enumerate(attribute.column_names()))
+        return
     yield place, _values(column, attribute, schema, field)
 
 

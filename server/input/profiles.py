@@ -27,12 +27,16 @@ MAX_PURPOSES = 32
 
 
 class ProfileRow(NamedTuple):
-    """What a decision reads of a customer: views of the row and its day buckets, the columns it may not read."""
+    """What a decision reads of a customer: views of the row and its day buckets, the columns it may not read.
+
+    `granted` has a bit for each purpose that the customer agreed to.
+    """
 
     values: FloatRow
     unreadable: IntRow
     version: int
     buckets: tuple[Keys, Amounts] | None = None
+    granted: int = 0
 
 
 class ProfileTable:
@@ -68,8 +72,9 @@ class ProfileTable:
     def read_row(self, row: int) -> ProfileRow:
         """What a row holds."""
         page, place = self.pages[row >> PAGE_BITS], row & PAGE_MASK
-        unreadable = self._unreadable_columns(page.granted.item(place))
-        return ProfileRow(page.values[place], unreadable, page.versions_view[place], self.buckets.read(row))
+        granted = page.granted.item(place)
+        unreadable = self._unreadable_columns(granted)
+        return ProfileRow(page.values[place], unreadable, page.versions_view[place], self.buckets.read(row), granted)
 
     def find(self, customer_id: str) -> int:
         """The row of an identifier, or -1."""

@@ -15,7 +15,7 @@ from server.input.rows import RowPage
 def relayout(table: ProfileTable, schema: Schema) -> None:
     """Lays a table out by another schema: one copy of it, page by page; nothing if only the offers changed."""
     before = table.schema
-    if schema.attributes == before.attributes:
+    if schema == before:
         return
     plan = _Plan(before, schema)
     blank = Aggregates(schema).blank

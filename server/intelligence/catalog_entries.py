@@ -38,7 +38,7 @@ class AttributeEntry(Entry):
     """An attribute of customers or contexts."""
 
     id: Name
-    type: Literal["number", "boolean", "category", "set", "timestamp_age", "text"]
+    type: Literal["number", "boolean", "category", "set", "timestamp_age", "text", "key"]
     values: list[Text] = Field(default=[], max_length=10_000)
     by: Name | None = None
     keys: list[Id] = []

@@ -185,7 +185,7 @@ def _encode_catalog(entry: CatalogPublished) -> bytes:
     rules = [
         (rule.id, [(part.attribute, part.form, part.first) for part in rule.parts]) for rule in entry.identity.rules
     ]
-    return _pack((*entry[:4], attributes, entry.identity.max_identifiers, rules, entry.contacts))
+    return _pack((*entry[:4], attributes, entry.identity.max_identifiers, rules, entry.contacts, entry.schema.consents))
 
 
 def _attribute_fields(of: Attribute) -> tuple[Any, ...]:
@@ -195,12 +195,14 @@ def _attribute_fields(of: Attribute) -> tuple[Any, ...]:
 
 
 def _decode_catalog(body: bytes) -> CatalogPublished:
-    *fields, contacts = _unpack(body)
-    return _catalog(fields)._replace(contacts=ContactPolicy(*contacts))
+    *fields, contacts, consents = _unpack(body)
+    entry = _catalog(fields)
+    schema = Schema(entry.schema.attributes, tuple(consents))
+    return entry._replace(schema=schema, contacts=ContactPolicy(*contacts))
 
 
 def _decode_catalog_1(body: bytes) -> CatalogPublished:
-    """Version 1 had no contact policy."""
+    """Version 1 had neither a contact policy nor purposes beside those of attributes."""
     return _catalog(_unpack(body))
 
 

@@ -17,10 +17,10 @@ class DecisionServicer:
     def __init__(self, rank: RankOffers) -> None:
         self._rank = rank
 
-    def RankOffers(self, request: pb.RankOffersRequest) -> pb.RankOffersResponse:
+    def RankOffers(self, request: pb.RankOffersRequest, time_left_s: float | None) -> pb.RankOffersResponse:
         """Ranks for one customer."""
         response = pb.RankOffersResponse()
-        fill_decision(response.decision, self._rank(query_from(request)))
+        fill_decision(response.decision, self._rank(query_from(request), time_left_s))
         return response
 
     def BatchRankOffers(self, request: pb.BatchRankOffersRequest) -> pb.BatchRankOffersResponse:

@@ -27,19 +27,22 @@ class Endpoint:
 
     Attributes:
         handler: Takes the request; a plain function answers on the spot, a coroutine function in a task.
+        takes_time: Whether the handler also takes the seconds until the call's deadline, None without one.
         limit_bytes: The largest request it takes.
     """
 
     path: str
     request_type: type[Message]
-    handler: Callable[[Any], Any]
+    handler: Callable[..., Any]
     is_async: bool
     limit_bytes: int
+    takes_time: bool = False
 
     def answer(self, payload: bytes, time_remaining_s: float | None) -> Answer:
         """Answers a call of a plain handler; never raises."""
         try:
-            response = self.handler(self._request(payload, time_remaining_s))
+            request = self._request(payload, time_remaining_s)
+            response = self.handler(request, time_remaining_s) if self.takes_time else self.handler(request)
             return cast(bytes, response.SerializeToString())
         except OpportuneError as error:
             return wire_status(error)
@@ -124,4 +127,5 @@ def endpoints(
             yield StreamEndpoint(path, request_type, handler, limit_bytes)
         else:
             is_async = inspect.iscoroutinefunction(handler)
-            yield Endpoint(path, request_type, handler, is_async, limit_bytes)
+            takes_time = "time_left_s" in inspect.signature(handler).parameters
+            yield Endpoint(path, request_type, handler, is_async, limit_bytes, takes_time)

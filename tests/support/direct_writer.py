@@ -30,6 +30,7 @@ class DirectWriter(Writer):
         weight: int = 1,
     ) -> "asyncio.Future[Written]":
         """Applies an entry; the future is done."""
+        self.ahead()
         offset = self._state.facts.offset + 1
         self.entries.append(entry)
         self.sealed += sealed

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import count
+from random import Random
 from typing import Any
 
 from server.domain.attribute import Value
@@ -13,11 +13,13 @@ from server.domain.model import Model
 from server.domain.profile import AttributeUpdates, ConsentUpdate, Event, ProfileDelta
 from server.execution.catalog import publish
 from server.execution.deltas import ApplyProfileDeltas, DeltasApplied
+from server.execution.noting import NoteDecision
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
 from server.execution.rejections import RejectionLimit
 from server.execution.sources import Sources
 from server.execution.state import State
+from server.storage.memory_decision_log import MemoryDecisionLog
 from tests.support.catalogs import Document, compiled_catalog
 from tests.support.clock import ManualClock
 from tests.support.direct_writer import DirectWriter, at_once
@@ -31,15 +33,19 @@ class Service:
     def __init__(self, document: Document | None = None, *models: Model) -> None:
         self.clock = ManualClock()
         self.state = State({model.manifest.id: model for model in models})
-        numbers = count(1)
-        self.ranker = RankOffers(self.state, self.clock, lambda: f"decision-{next(numbers)}")
         self.writer = DirectWriter(self.state)
+        self.log = MemoryDecisionLog()
+        self.note = NoteDecision(self.state, self.writer, self.log, self._now_us, lambda seconds, call: None)
+        self.ranker = RankOffers(self.state, self.clock, self.note, Random(7).getrandbits)
         self.sources = Sources(self.state, self.writer)
         limit = RejectionLimit(1_000)
         self.apply = ApplyProfileDeltas(self.state, self.writer, self.sources, clock=self.clock, limit=limit)
         self.get_profile = GetProfile(self.state, self.clock)
         if document is not None:
             self.publish(document)
+
+    def _now_us(self) -> int:
+        return microseconds_of(self.clock.now)
 
     def publish(self, document: Document) -> None:
         """Serves another catalog."""

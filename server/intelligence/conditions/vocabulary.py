@@ -69,10 +69,9 @@ class Vocabulary:
             names = [*schema.by_id, *([TIME] if self.has_time and name.root == "context" else [])]
             known = suggestion(name.attribute, names, f"{name.root}.")
             raise ConditionError(name.position, f"unknown attribute {name.root}.{name.attribute}{known}")
-        if attribute.type is AttributeType.TEXT:
-            raise ConditionError(
-                name.position, f"{name.root}.{name.attribute} is identifying text: it is not for rules"
-            )
+        if attribute.type in (AttributeType.TEXT, AttributeType.KEY):
+            what = "identifying text" if attribute.type is AttributeType.TEXT else "a key"
+            raise ConditionError(name.position, f"{name.root}.{name.attribute} is {what}: it is not for rules")
         return attribute
 
     def history_name(self, name: Name) -> HistoryName:

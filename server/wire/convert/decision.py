@@ -52,9 +52,9 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision) -> None:
 
 def _add_offers(message: decision_pb2.Decision, decision: Decision) -> None:
     """Adds the offers straight from the ranking's columns."""
-    shown, propensities, expected_values, with_content = decision.ranking
+    shown, propensities, expected_values, contents, _ = decision.ranking
     add, decision_id = message.offers.add, decision.decision_id
-    for slot, (offer_id, creative_id, content, value) in enumerate(shown):
+    for slot, (offer_id, creative_id, value) in enumerate(shown):
         offer = add()
         offer.offer_id = offer_id
         offer.creative_id = creative_id
@@ -63,8 +63,8 @@ def _add_offers(message: decision_pb2.Decision, decision: Decision) -> None:
         offer.expected_value = expected_values[slot]
         offer.selection_probability = CERTAIN
         offer.attribution_token = attribution_token(decision_id, slot)
-        if with_content:
-            offer.content.update(content)
+        if contents:
+            offer.content.update(contents[slot].with_texts({}))
 
 
 def _context_from(message: decision_service_pb2.Context) -> Context:

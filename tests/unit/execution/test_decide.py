@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -9,6 +9,7 @@ from server.domain.decision import Context, RankQuery, Result, Rung
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.model import Calibration, CalibrationLine, OutputKind
 from server.execution.decide import decide
+from server.execution.evaluation import Moment
 from server.execution.explain import explain
 from tests.support.catalogs import catalog_document, offer_entry, placement_entry
 from tests.support.clock import NOON
@@ -141,26 +142,30 @@ def test_query_that_does_not_fit_the_catalog_is_refused(query: dict[str, Any]) -
     assert refused.value.reason is ErrorReason.INVALID_FIELD
 
 
+def moment(clock_ns: Callable[[], int]) -> Moment:
+    """Noon, by a clock of one's own."""
+    return Moment(NOON, 1, 2, clock_ns)
+
+
 def test_decision_is_a_pure_function_of_what_it_is_given() -> None:
     service = Service(catalog_document(SCORED, WITH_MODEL), FakeModel())
     service.set(visits=1.0)
     query = RankQuery("customer:1", "home", Context(attributes={"hour": 3.0}), full_view=True)
-    time = datetime(2020, 1, 1, tzinfo=UTC)
 
-    first, _ = decide(service.state.snapshot(), query, time, "x", count().__next__)
-    second, _ = decide(service.state.snapshot(), query, time, "x", count(100).__next__)
+    first, _ = decide(service.state.snapshot(), query, moment(count().__next__))
+    second, _ = decide(service.state.snapshot(), query, moment(count(100).__next__))
 
     assert first == second
 
 
 def test_stages_are_timed_between_readings_of_the_clock() -> None:
     service = Service(catalog_document(PRICED))
-    ticks = iter([0, 10, 30, 60, 100])
+    ticks = iter([0, 10, 30, 60, 100, 150, 210, 280])
 
-    decision = explain(*decide(service.state.snapshot(), RankQuery("c", "home"), NOON, "x", ticks.__next__))
+    decision = explain(*decide(service.state.snapshot(), RankQuery("c", "home"), moment(ticks.__next__)))
 
     assert decision.explanation is not None
-    assert [timing.duration_ns for timing in decision.explanation.timings] == [10, 20, 30, 40]
+    assert [timing.duration_ns for timing in decision.explanation.timings] == [10, 20, 30, 40, 50, 60, 70]
 
 
 def test_ranking_leaves_profiles_alone() -> None:
@@ -172,7 +177,7 @@ def test_ranking_leaves_profiles_alone() -> None:
     service.rank("customer:unheard-of")
 
     assert service.get_profile("customer:1") == before
-    assert len(service.state.profiles) == 1
+    assert service.get_profile("customer:unheard-of").attributes == {}
 
 
 def test_decision_in_flight_keeps_the_catalog_it_began_with() -> None:
@@ -180,7 +185,7 @@ def test_decision_in_flight_keeps_the_catalog_it_began_with() -> None:
     snapshot = service.state.snapshot()
 
     service.publish(catalog_document([offer_entry("z", 9.0)]))
-    decision, _ = decide(snapshot, RankQuery("c", "home"), NOON, "x", count().__next__)
+    decision, _ = decide(snapshot, RankQuery("c", "home"), moment(count().__next__))
 
     assert (offer_ids(decision), decision.catalog_version) == (["b", "c", "a"], 1)
     assert offer_ids(service.rank()) == ["z"]

@@ -1,0 +1,222 @@
+"""Takes note of decisions: in force at once, in the journal soon, in the decision log if there is room.
+
+The next decision must see what this one holds, so it is entered in the contact book before the answer leaves. The
+journal gets decisions a few milliseconds later, many at a time and before any entry that comes after them. A process
+that is killed in between loses what these decisions held, and answers that have left cannot be called back: what is
+lost is the promise of the last milliseconds, never an outcome.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from server.domain.attribute import IntRow
+from server.domain.decision import Decision, Rung
+from server.domain.decision_log import DecisionLog
+from server.domain.decision_record import MAX_LOST, DecisionRecord
+from server.domain.errors import ErrorReason, OpportuneError
+from server.domain.journal import DecisionMade, DecisionsMade
+from server.execution.cached import CachedRanking
+from server.execution.candidates import household_of
+from server.execution.evaluation import NOBODY, NOTHING, Evaluation
+from server.execution.state import State
+from server.execution.writer import Writer, Written
+
+FLUSH_S = 0.005
+RETRY_S = 1.0
+MOST_WAITING = 100_000
+"""Decisions that wait for a journal that is full; more are not written, and a restart forgets what they held."""
+
+Floats = NDArray[np.float64]
+_NO_FLOATS = np.empty(0, np.float32)
+
+
+Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle | None]
+
+
+def call_later(seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+    """Calls back on the running event loop."""
+    return asyncio.get_running_loop().call_later(seconds, call)
+
+
+class NoteDecision:
+    """Takes note of decisions, in the order of their numbers."""
+
+    def __init__(
+        self,
+        state: State,
+        writer: Writer,
+        log: DecisionLog,
+        now_us: Callable[[], int],
+        later: Later = call_later,
+    ) -> None:
+        """`now_us` tells the time, for the entries; `later` calls back after so many seconds."""
+        self._state = state
+        self._writer = writer
+        self._log = log
+        self._now_us = now_us
+        self._last = state.facts.contacts.decided
+        self._waiting: list[DecisionMade] = []
+        self._later = later
+        self._timer: asyncio.TimerHandle | None = None
+        self.unwritten = 0
+        """How many decisions the journal never got, as it was full or had failed."""
+        writer.ahead = self.flush
+
+    def start_behind(self, number: int) -> None:
+        """Numbers what comes next behind a number that has been used."""
+        self._last = max(self._last, number)
+
+    def next_number(self) -> int:
+        """The number of the next decision."""
+        return self._last + 1
+
+    def __call__(self, decision: Decision, evaluations: Sequence[Evaluation], received_us: int) -> None:
+        """Takes note of the decision whose number is the next."""
+        self._last += 1
+        ran = [evaluation for evaluation in evaluations if evaluation.marks]
+        if decision.ranking.shown:
+            self._enter(decision, ran)
+        for evaluation in ran:
+            self._observe(evaluation)
+        self._log.put(record_of(decision, evaluations))
+
+    def flush(self) -> None:
+        """Has what waits written, ahead of everything that comes."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._waiting:
+            return
+        made, self._waiting = self._waiting, []
+        subjects = self._state.facts.contacts.subjects
+        codes = list(dict.fromkeys(code for each in made for code in each.shown))
+        place = {code: number for number, code in enumerate(codes)}
+        decisions = tuple(each._replace(shown=tuple([place[code] for code in each.shown])) for each in made)
+        entry = DecisionsMade(self._now_us(), tuple(subjects[code] for code in codes), decisions)
+        self._writer.write(entry, weight=len(decisions)).add_done_callback(lambda done: self._written(done, made))
+
+    def _written(self, done: "asyncio.Future[Written]", made: list[DecisionMade]) -> None:
+        """Keeps what a full journal has refused for the next time."""
+        error = None if done.cancelled() else done.exception()
+        if error is None:
+            return
+        full = isinstance(error, OpportuneError) and error.reason is ErrorReason.JOURNAL_FULL
+        if not full or len(self._waiting) + len(made) > MOST_WAITING:
+            self.unwritten += len(made)
+            return
+        self._waiting = made + self._waiting
+        self._flush_in(RETRY_S)
+
+    def _flush_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self._later(seconds, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._timer = None
+        self.flush()
+
+    def _enter(self, decision: Decision, ran: Sequence[Evaluation]) -> None:
+        """Enters a decision in the contact book, and has it written."""
+        first = ran[0]
+        moment, facts = first.moment, self._state.facts
+        shown: list[int] = []
+        for evaluation in ran:
+            offers = evaluation.eligible.take(evaluation.winners)
+            placement_id = evaluation.placement.placement.id
+            shown += evaluation.snapshot.rules.subjects(placement_id, evaluation.channel, offers)
+        made = DecisionMade(
+            moment.number,
+            moment.tag,
+            first.now_us,
+            decision.profile_version,
+            decision.customer_id,
+            household_of(first),
+            first.now_us + first.catalog.contacts.hold_us,
+            tuple(shown),
+        )
+        facts.contacts.decide(made, shown)
+        self._waiting.append(made)
+        if self._timer is None and len(self._waiting) == 1:
+            self._flush_in(FLUSH_S)
+
+    def _observe(self, evaluation: Evaluation) -> None:
+        """Learns what a decision costs behind its scores, and remembers its ranking for those in a hurry."""
+        state, marks = self._state, evaluation.marks
+        if evaluation.placement.model is None or evaluation.rung > Rung.REDUCED or not len(evaluation.eligible):
+            return
+        now_ns = evaluation.moment.clock_ns()
+        state.rest.observe(len(evaluation.eligible), now_ns - marks[-2][1], now_ns)
+        if evaluation.moment.ends_ns is None:
+            return
+        scored = evaluation.eligible, evaluation.propensity, evaluation.expected_value
+        ranking = CachedRanking.of(
+            scored, catalog_version=evaluation.catalog.version, model_id=evaluation.model_id, time_us=evaluation.now_us
+        )
+        state.cached.remember(evaluation.query.customer_id, evaluation.where, ranking)
+
+
+def record_of(decision: Decision, evaluations: Sequence[Evaluation]) -> DecisionRecord:
+    """What is written down of a decision; of several placements, one after the other."""
+    first = evaluations[0]
+    moment, query = first.moment, first.query
+    context = query.context if query.context.time is not None else query.context._replace(time=moment.time)
+    ran = [evaluation for evaluation in evaluations if evaluation.marks]
+    shown, propensity, expected_value = _columns(ran, shown=True)
+    lost, lost_propensity, lost_value = _columns(ran, shown=False)
+    return DecisionRecord(
+        number=moment.number,
+        tag=moment.tag,
+        time_us=first.now_us,
+        profile_version=decision.profile_version,
+        catalog_version=decision.catalog_version,
+        query=query._replace(context=context),
+        result=decision.result,
+        rung=decision.rung,
+        model_id=decision.model_version,
+        scored=first.plan.rows if ran else 0,
+        variables=first.variables if ran else _NO_FLOATS,
+        truth=first.truth if ran else np.empty(0, np.bool_),
+        capped=first.held,
+        capped_by=first.held_by,
+        shown=shown,
+        propensity=propensity,
+        expected_value=expected_value,
+        lost=lost,
+        lost_propensity=lost_propensity.astype(np.float32),
+        lost_expected_value=lost_value.astype(np.float32),
+        timings_ns=tuple([end - start for e in ran for (_, start), (_, end) in pairwise(e.marks)]),
+        digest=xxh3_64_intdigest(shown.tobytes() + propensity.tobytes() + expected_value.tobytes()),
+    )
+
+
+def _columns(ran: Sequence[Evaluation], *, shown: bool) -> tuple[IntRow, Floats, Floats]:
+    """The winners, or the best of the others, with their propensities and expected values."""
+    parts = []
+    for evaluation in ran:
+        places = evaluation.winners if shown else _others(evaluation)
+        parts.append(
+            (
+                evaluation.eligible.take(places),
+                evaluation.propensity.take(places),
+                evaluation.expected_value.take(places),
+            )
+        )
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return NOBODY, NOTHING, NOTHING
+    offers, propensities, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return offers, propensities, values
+
+
+def _others(evaluation: Evaluation) -> IntRow:
+    arbitration = evaluation.arbitration
+    if arbitration is None or len(arbitration.order) > len(evaluation.eligible):
+        return NOBODY
+    order = arbitration.order[: MAX_LOST + len(arbitration.winners)]
+    return order[~np.isin(order, arbitration.winners)][:MAX_LOST]
