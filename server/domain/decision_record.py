@@ -25,12 +25,16 @@ class DecisionRecord(NamedTuple):
         result: A `Result`.
         rung: A `Rung`.
         model_id: Empty if no model was used.
-        scored: How many candidates the model was given.
+        plans: For each placement that was ranked, its rung, how many candidates the model was given, and how many
+            offers of an earlier ranking were repeated.
         variables: What was known of customer and context, float32 [variables].
         truth: Which clauses held, bool [clauses].
         capped: The offers that caps or budgets held back, below 2**31 as all offers are.
         capped_by: For each of `capped`, what held it back.
-        shown: The offers of the answer, best first.
+        repeated: The offers of the earlier rankings that were repeated, placement by placement.
+        repeated_propensity: Of each of `repeated`.
+        shown: The offers of the answer, best first, placement by placement.
+        shown_at: For each of `shown`, the place of its placement in the query.
         propensity: Of each of `shown`.
         expected_value: Of each of `shown`.
         lost: The best of the others, at most `MAX_LOST`.
@@ -49,12 +53,15 @@ class DecisionRecord(NamedTuple):
     result: int
     rung: int
     model_id: str
-    scored: int
+    plans: tuple[tuple[int, int, int], ...]
     variables: FloatRow
     truth: BoolRow
     capped: IntRow
     capped_by: IntRow
+    repeated: IntRow
+    repeated_propensity: NDArray[np.float64]
     shown: IntRow
+    shown_at: IntRow
     propensity: NDArray[np.float64]
     expected_value: NDArray[np.float64]
     lost: IntRow

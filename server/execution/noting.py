@@ -9,13 +9,14 @@ lost is the promise of the last milliseconds, never an outcome.
 import asyncio
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from server.domain.attribute import IntRow
-from server.domain.decision import Decision, Rung
+from server.domain.decision import Decision, RankQuery, Rung
 from server.domain.decision_log import DecisionLog
 from server.domain.decision_record import MAX_LOST, DecisionRecord
 from server.domain.errors import ErrorReason, OpportuneError
@@ -178,12 +179,15 @@ def record_of(decision: Decision, evaluations: Sequence[Evaluation]) -> Decision
         result=decision.result,
         rung=decision.rung,
         model_id=decision.model_version,
-        scored=first.plan.rows if ran else 0,
+        plans=tuple([(e.plan.rung, e.plan.rows, 0 if e.cached is None else len(e.cached.offers)) for e in ran]),
         variables=first.variables if ran else _NO_FLOATS,
         truth=first.truth if ran else np.empty(0, np.bool_),
         capped=first.held,
         capped_by=first.held_by,
+        repeated=_joined([e.cached.offers.astype(np.intp) for e in ran if e.cached is not None], NOBODY),
+        repeated_propensity=_joined([e.cached.propensities for e in ran if e.cached is not None], NOTHING),
         shown=shown,
+        shown_at=_placements(query, ran),
         propensity=propensity,
         expected_value=expected_value,
         lost=lost,
@@ -194,24 +198,30 @@ def record_of(decision: Decision, evaluations: Sequence[Evaluation]) -> Decision
     )
 
 
+_Column = TypeVar("_Column", IntRow, Floats)
+
+
+def _joined(parts: Sequence[_Column], nothing: _Column) -> _Column:
+    return np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else nothing
+
+
 def _columns(ran: Sequence[Evaluation], *, shown: bool) -> tuple[IntRow, Floats, Floats]:
     """The winners, or the best of the others, with their propensities and expected values."""
-    parts = []
-    for evaluation in ran:
-        places = evaluation.winners if shown else _others(evaluation)
-        parts.append(
-            (
-                evaluation.eligible.take(places),
-                evaluation.propensity.take(places),
-                evaluation.expected_value.take(places),
-            )
-        )
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return NOBODY, NOTHING, NOTHING
-    offers, propensities, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return offers, propensities, values
+    places = [evaluation.winners if shown else _others(evaluation) for evaluation in ran]
+    return (
+        _joined([each.eligible.take(rows) for each, rows in zip(ran, places, strict=True)], NOBODY),
+        _joined([each.propensity.take(rows) for each, rows in zip(ran, places, strict=True)], NOTHING),
+        _joined([each.expected_value.take(rows) for each, rows in zip(ran, places, strict=True)], NOTHING),
+    )
+
+
+def _placements(query: RankQuery, ran: Sequence[Evaluation]) -> IntRow:
+    """For each winner the place of its placement in the query."""
+    if not query.further_placement_ids:
+        return np.zeros(len(ran[0].winners) if ran else 0, np.intp)
+    placement_ids = (query.placement_id, *query.further_placement_ids)
+    places = [placement_ids.index(each.placement.placement.id) for each in ran]
+    return np.repeat(np.array(places, np.intp), [len(each.winners) for each in ran])
 
 
 def _others(evaluation: Evaluation) -> IntRow:

@@ -12,6 +12,7 @@ from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.identifier import require_identifier
 from server.domain.profile import Profile
 from server.execution.state import Clock, State
+from server.input.event_times import NEVER
 from server.input.keys import key_name
 from server.input.profiles import ProfileTable
 
@@ -35,6 +36,9 @@ class GetProfile:
         if row < 0:
             raise profile_not_found()
         customer = profiles.graph.customer(row)
+        if customer == row and profiles.update_us(row) == NEVER and profiles.contacts.read(row) is not None:
+            # Offers were shown, but nobody has ever said anything about this customer.
+            raise profile_not_found()
         return profile_of(profiles, customer_id, customer, profiles.members(row), self._clock())
 
 

@@ -128,8 +128,10 @@ _BLOCKS = (
     (_Array("variables", "<f4", np.float32),),
     (_Array("truth", "?", np.bool_),),
     (_Array("capped", "<i4", np.intp), _Array("capped_by", "<i4", np.intp)),
+    (_Array("repeated", "<i4", np.intp), _Array("repeated_propensity", "<f8", np.float64)),
     (
         _Array("shown", "<i4", np.intp),
+        _Array("shown_at", "<i4", np.intp),
         _Array("propensity", "<f8", np.float64),
         _Array("expected_value", "<f8", np.float64),
     ),
@@ -141,7 +143,7 @@ _BLOCKS = (
 )
 _SIGNED = ("number", "time_us", "profile_version", "catalog_version")
 _UNSIGNED = ("tag", "digest")
-_PLAIN = ("result", "rung", "model_id", "scored", "timings_ns")
+_PLAIN = ("result", "rung", "model_id", "plans", "timings_ns")
 _PARTS = 2 + sum(1 + len(block) for block in _BLOCKS)
 _NUMBERS_BYTES = 8 * len(_SIGNED + _UNSIGNED) + 4
 
@@ -182,6 +184,7 @@ def _decode_1(queries: bytes, columns: bytes, wanted: range) -> list[DecisionRec
     # Queries and what MessagePack has made lists of are read for those only that are wanted.
     fields["query"] = {place: _query(packed[place]) for place in chosen}
     fields["timings_ns"] = {place: tuple(fields["timings_ns"][place]) for place in chosen}
+    fields["plans"] = {place: tuple(map(tuple, fields["plans"][place])) for place in chosen}
     rows = zip(*([fields[name][place] for place in chosen] for name in DecisionRecord._fields), strict=True)
     return [DecisionRecord._make(row) for row in rows]
 
@@ -232,11 +235,11 @@ def _cut(whole: Any, lengths: Sequence[int]) -> list[Any]:
 
 def _query(packed: bytes) -> RankQuery:
     """The query, with tuples where it had tuples."""
-    customer_id, placement_id, context, max_offers, candidates, *others = _unpack(packed)
+    customer_id, placement_id, context, max_offers, candidates, *others, further = _unpack(packed)
     channel, locale, time, attributes = context
     values = {name: tuple(value) if type(value) is list else value for name, value in attributes.items()}
     resolved = Context(channel, locale, time, values)
-    return RankQuery(customer_id, placement_id, resolved, max_offers, tuple(candidates), *others)
+    return RankQuery._make((customer_id, placement_id, resolved, max_offers, tuple(candidates), *others, tuple(further)))
 
 
 _DECODERS: tuple[Callable[[bytes, bytes, range], list[DecisionRecord]], ...] = (_decode_1,)

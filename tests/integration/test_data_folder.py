@@ -78,7 +78,8 @@ async def test_everything_is_there_after_a_restart(transport: str, tmp_path: Pat
         assert (await DeltaStream(server, "crm").ask()).acknowledged_sequence == 8
         assert await rejections(server, "crm") == [[(7, 2, "INVALID_FIELD"), (8, 1, "INVALID_FIELD")]]
         assert await rejections(server, "crm", 1) == [[(7, 2, "INVALID_FIELD")], [(8, 1, "INVALID_FIELD")]]
-        assert app.state.profile_version == version + 1
+        # A link, and the decision of before the restart; the one of now may be there already.
+        assert app.state.profile_version in (version + 2, version + 3)
 
 
 async def test_catalog_survives_a_restart_and_the_same_file_is_not_published_again(

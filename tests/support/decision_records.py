@@ -29,12 +29,15 @@ def record(number: int, customer_id: str = "cookie:1", time_us: int | None = Non
         result=1,
         rung=1,
         model_id="propensity/3",
-        scored=350,
+        plans=((1, 350, 0),),
         variables=rng.random(variables, np.float32),
         truth=rng.random(clauses) < 0.5,
         capped=np.sort(rng.integers(0, 1_000, 3)),
         capped_by=rng.integers(0, 9, 3),
+        repeated=np.empty(0, np.intp),
+        repeated_propensity=np.empty(0),
         shown=rng.integers(0, 1_000, shown),
+        shown_at=np.zeros(shown, np.intp),
         propensity=rng.random(shown),
         expected_value=rng.random(shown),
         lost=rng.integers(0, 1_000, MAX_LOST),
@@ -62,7 +65,7 @@ _queries = st.builds(
     customer_id=_texts, placement_id=_texts, context=_contexts, max_offers=_small,
     candidate_offer_ids=st.lists(_texts, max_size=5).map(tuple), filter=_texts, order_by=_texts,
     full_view=st.booleans(), include_content=st.booleans(), request_id=_texts, validate_only=st.booleans(),
-    min_profile_version=_positive,
+    min_profile_version=_positive, further_placement_ids=st.lists(_texts, max_size=3).map(tuple),
 )  # fmt: skip
 
 
@@ -74,7 +77,7 @@ def _array(dtype: type[np.generic], length: int) -> st.SearchStrategy[Any]:
 @st.composite
 def records(draw: st.DrawFn) -> DecisionRecord:
     """Any record that a decision might make."""
-    capped, shown, lost = (draw(st.integers(0, MAX_LOST)) for _ in range(3))
+    capped, repeated, shown, lost = (draw(st.integers(0, MAX_LOST)) for _ in range(4))
     return DecisionRecord(
         number=draw(st.integers(1, 2**63 - 1)),
         tag=draw(_64_bits),
@@ -85,12 +88,15 @@ def records(draw: st.DrawFn) -> DecisionRecord:
         result=draw(_small),
         rung=draw(_small),
         model_id=draw(_texts),
-        scored=draw(_small),
+        plans=draw(st.lists(st.tuples(_small, _small, _small), max_size=3).map(tuple)),
         variables=draw(_array(np.float32, draw(st.integers(0, 40)))),
         truth=draw(_array(np.bool_, draw(st.integers(0, 40)))),
         capped=draw(_array(np.intp, capped)),
         capped_by=draw(_array(np.intp, capped)),
+        repeated=draw(_array(np.intp, repeated)),
+        repeated_propensity=draw(_array(np.float64, repeated)),
         shown=draw(_array(np.intp, shown)),
+        shown_at=draw(_array(np.intp, shown)),
         propensity=draw(_array(np.float64, shown)),
         expected_value=draw(_array(np.float64, shown)),
         lost=draw(_array(np.intp, lost)),

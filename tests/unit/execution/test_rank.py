@@ -55,7 +55,10 @@ def test_questions_about_other_times_do_not_disturb_each_other() -> None:
 
 
 def test_every_decision_has_a_new_id(service: Service) -> None:
-    assert [service.rank().decision_id for _ in range(3)] == ["decision-1", "decision-2", "decision-3"]
+    ids = [service.rank().decision_id for _ in range(3)]
+
+    assert [int(decision_id[:16], 16) for decision_id in ids] == [1, 2, 3]
+    assert len({decision_id[16:] for decision_id in ids}) == 3
 
 
 def test_repeated_request_gets_the_first_decision_whatever_has_changed_since(service: Service) -> None:
@@ -94,7 +97,7 @@ def test_validated_request_is_answered_but_not_remembered(service: Service) -> N
 
     assert offer_ids(first) == offer_ids(second) == ["a"]
     assert first.decision_id != second.decision_id
-    assert service.rank(request_id="r1").decision_id == "decision-3"
+    assert service.rank(request_id="r1").decision_id[:16] == f"{1:016x}"
 
 
 def test_order_of_context_attributes_does_not_make_another_request(service: Service) -> None:
