@@ -179,7 +179,12 @@ durations = st.sampled_from(
 )
 stamps = st.sampled_from(
     [
-        *("context.time", "context.time", 'timestamp("2026-11-22T12:00:00Z")', 'timestamp("2026-11-22T13:30:00+02:00")'),
+        *(
+            "context.time",
+            "context.time",
+            'timestamp("2026-11-22T12:00:00Z")',
+            'timestamp("2026-11-22T13:30:00+02:00")',
+        ),
         *('timestamp("2026-11-21T00:00:00.000001Z")', 'timestamp("1969-12-31T23:59:59.5Z")'),
     ]
 )

@@ -86,7 +86,7 @@ def _person(random: Random) -> Person:
 
 
 def history_of(person: Person, offer: Offer) -> dict[str, float]:
-    """What CEL is given as `history` where an offer is meant: counts are 0, and days and groups missing, if not there."""
+    """What CEL is given as `history` where an offer is meant: a count may be 0, days and a group may be missing."""
     keys = {
         ContactScope.ALL: "",
         ContactScope.OFFER: offer.id,

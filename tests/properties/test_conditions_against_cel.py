@@ -78,8 +78,8 @@ def outcome(expression: Any, data: Mapping[str, Any]) -> bool | None:
 def roots_of(text: str) -> set[str]:
     """Whom a condition is about."""
     names = [node for node in walk(parse(text)) if isinstance(node, Name)]
-    about_offers = ("history.offer_", "history.group_", "history.tactic_", "history.days_since_offer")
-    about_offers += ("history.days_since_group", "history.days_since_tactic")
+    scopes = ("offer", "group", "tactic")
+    about_offers = tuple(f"history.{before}{scope}_" for before in ("", "days_since_") for scope in scopes)
     full = [f"{name.root}.{name.attribute}" for name in names if (name.root, name.attribute) != ("context", "time")]
     return {"offer" if name.startswith(about_offers) else name.partition(".")[0] for name in full}
 
@@ -217,4 +217,3 @@ def test_filter_keeps_exactly_the_offers_of_which_cel_says_true(
     for offer_, kept in zip(offers, mask.tolist(), strict=False):
         data = {"customer": {}, "context": {}, "history": {}, "offer": described(offer_), "now": NOON}
         assert kept is (outcome(expression, data) is True), (condition.cel, data)
-

@@ -126,13 +126,10 @@ class _Parser:
         if token.text == "[" and token.kind == "operator":
             return self._items()
         if token.kind == "name" and token.text not in _BOOLEANS and token.text != "in":
-            # A name that stands alone can only be meant as a function, unless an attribute is still to come.
-            after = self._tokens[self._next + 1]
-            called = after.kind == "operator" and after.text == "("
-            return self._function() if called or token.text == "has" else self._name()
+            return self._call() if self._is_call(1) or self._is_has() else self._name()
         return self._literal()
 
-    def _function(self) -> Expression:
+    def _call(self) -> Expression:
         token = self._advance()
         if token.text == "has":
             return self._has(token.position)
@@ -140,6 +137,7 @@ class _Parser:
             raise ConditionError(token.position, f'write {token.text} behind a text: customer.tier.{token.text}("…")')
         if token.text not in _FUNCTIONS:
             near = suggestion(token.text, (*_FUNCTIONS, *texts.FUNCTIONS))
+            near = near or "; there are has, timestamp and duration"
             raise ConditionError(token.position, f"unknown function {token.text}{near}")
         self._expect("(")
         text = self._expect_kind("text", "a text in quotes")
@@ -193,6 +191,9 @@ class _Parser:
         root = self._expect_kind("name", "a name such as customer.tier")
         self._expect(".")
         attribute = self._expect_kind("name", f"an attribute after {root.text}.")
+        if self._is_call() and attribute.text in texts.FUNCTIONS:
+            example = f"{root.text}.<attribute>.{attribute.text}(…)"
+            raise ConditionError(attribute.position, f"{attribute.text} tests an attribute: {example}")
         key: Name | Literal | None = None
         if self._take("["):
             key = self._name() if self._peek.kind == "name" else self._literal()
@@ -215,6 +216,15 @@ class _Parser:
         if number == float("inf"):
             raise ConditionError(token.position, f"{token.text} is too large a number")
         return number
+
+    def _is_call(self, ahead: int = 0) -> bool:
+        """Whether the name before the token that is so many ahead is that of a function."""
+        token = self._tokens[self._next + ahead]
+        return token.kind == "operator" and token.text == "("
+
+    def _is_has(self) -> bool:
+        """Whether `has` is meant as the function even without its parenthesis, and not as a root of names."""
+        return self._peek.text == "has" and self._tokens[self._next + 1].text != "."
 
     @property
     def _peek(self) -> Token:
