@@ -66,6 +66,8 @@ def test_nothing_is_served_of_a_catalog_with_a_problem() -> None:
             "cannot be keyed",
         ),
         ({"context": [{"id": "channel", "type": "number"}]}, "context[0]", "is given"),
+        ({"context": [{"id": "time", "type": "number"}]}, "context[0]", "is given"),
+        ({"offer_attributes": [{"id": "tactic", "type": "category"}]}, "offer_attributes[0].id", "by the offer itself"),
         ({"context": [{"id": "x", "type": "number", "purpose": "p"}]}, "context[0]", "neither"),
         ({"context": [{"id": "x", "type": "number", "by": "kind"}]}, "context[0]", "neither"),
         (
