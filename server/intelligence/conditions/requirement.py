@@ -53,8 +53,8 @@ class RequirementCompiler:
         if isinstance(checked, list):
             return [], [Problem(requirement.path, str(problem)) for problem in checked]
         values = tuple((name, constants[name]) for name in sorted(checked.constants & constants.keys()))
-        # True equals 1.0, and each means something else.
-        key = text, requirement.holds, values, tuple(type(value) for _, value in values)
+        # In words, as 0.0 equals -0.0, and dividing by one is not dividing by the other.
+        key = text, requirement.holds, repr(values)
         try:
             if key not in self._compiled:
                 self._compiled[key] = [

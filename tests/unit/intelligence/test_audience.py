@@ -49,6 +49,7 @@ def test_history_stands_beside_the_columns() -> None:
 def test_history_alone_needs_no_columns() -> None:
     audience = Audience.compile("history.impressions_7d == 0", CUSTOMER)
 
+    assert len(audience.columns) == 0
     holds = audience.holds(np.empty((0, 2), np.float32), np.array([[0, 1]], np.float32), NOW_DAYS)
 
     assert holds.tolist() == [True, False]

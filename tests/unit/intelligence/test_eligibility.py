@@ -11,7 +11,7 @@ from server.intelligence.conditions import requirement
 from server.intelligence.conditions.clauses import Clauses
 from server.intelligence.conditions.compiler import compile_condition
 from server.intelligence.conditions.history import HistoryColumns
-from server.intelligence.conditions.requirement import Requirement, RequirementCompiler
+from server.intelligence.conditions.requirement import Requirement
 from server.intelligence.eligibility import Eligibility, compile_eligibility, pack
 from tests.support.catalogs import offer
 from tests.support.conditions import NOW_DAYS, through, variables, vocabulary, with_history
@@ -160,14 +160,22 @@ def test_condition_is_compiled_once_for_offers_that_give_it_equal_values(monkeyp
     assert len(calls) == 3
 
 
-def test_true_and_one_are_different_values() -> None:
-    known = vocabulary([offer("a", attributes={"flag": True})])
-    compiler = RequirementCompiler(known)
-    asked = Requirement("", "offer.flag")
+def test_zero_and_negative_zero_are_different_values() -> None:
+    base = offer("a", eligible="customer.visits / offer.level > 1")
 
-    assert compiler.compile(asked, {"flag": True}) == ([("offer.flag", [])], [])
-    assert compiler.compile(asked, {"flag": False}) == ([("offer.flag", [frozenset()])], [])
-    assert compiler.compile(asked, {}) == ([("offer.flag", [frozenset()])], [])
+    eligibility = compiled(replace(base, attributes={"level": 0.0}), replace(base, attributes={"level": -0.0}))
+
+    assert eligible(eligibility, visits=1.0) == [0]
+    assert eligible(eligibility, visits=-1.0) == [1]
+
+
+def test_condition_of_one_offer_may_have_to_be_false_for_another() -> None:
+    text = "customer.visits > 1"
+    further = [[Requirement("", text)], [Requirement("", text, holds=False)]]
+    eligibility, _ = compile_eligibility([offer("a"), offer("b")], vocabulary(), further)
+
+    assert eligible(eligibility, visits=2.0) == [0]
+    assert eligible(eligibility, visits=1.0) == [1]
 
 
 @pytest.mark.parametrize("many_words", [0, 1 << 30])

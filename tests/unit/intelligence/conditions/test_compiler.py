@@ -223,6 +223,16 @@ def test_categories_of_many_values_are_tested_like_those_of_few(chosen: int) -> 
         assert not predicates.truth(np.full(2, np.nan, np.float32)).all()
 
 
+@pytest.mark.parametrize("text", ['customer.code.startsWith("yes")', '!customer.code.startsWith("yes")'])
+def test_test_of_a_category_of_thousands_of_values_is_one_comparison(text: str) -> None:
+    values = [f"{'yes' if n % 2 else 'no'}-{n}" for n in range(4_000)]
+    known = Vocabulary({"customer": schema(category("code", *values))}, variables=("customer",))
+
+    parts = compile_condition(parse(text), known, {})
+
+    assert [len(clause) for _, clauses in parts for clause in clauses] == [1]
+
+
 def test_pattern_that_an_offer_gives_may_be_none() -> None:
     expression = parse("customer.tier.matches(offer.department)")
 
