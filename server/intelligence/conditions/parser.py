@@ -29,6 +29,9 @@ MAX_ITEMS = 1_000
 MAX_OPERATIONS = 64
 """How many `+ - * /` a condition may have: a chain of them nests as deep as it is long."""
 
+MAX_TESTS = 16
+"""How many functions of texts a condition may have: each runs on every value that its attribute declares."""
+
 _COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
 _BOOLEANS = {"true": True, "false": False}
 _FUNCTIONS = ("has", "timestamp", "duration")
@@ -38,8 +41,8 @@ def parse(text: str) -> Expression:
     """The syntax tree of a condition.
 
     Raises:
-        ConditionError: the text is not a condition, nests deeper than 32 levels, or computes with more than 64
-            operators.
+        ConditionError: the text is not a condition, nests deeper than 32 levels, computes with more than 64
+            operators, or tests more than 16 texts.
     """
     return _Parser(text).condition()
 
@@ -51,6 +54,7 @@ class _Parser:
         self._next = 0
         self._depth = 0
         self._operations = 0
+        self._tests = 0
 
     def condition(self) -> Expression:
         expression = self._or()
@@ -157,6 +161,9 @@ class _Parser:
         if function.text not in texts.FUNCTIONS:
             near = suggestion(function.text, texts.FUNCTIONS) or f"; there are {', '.join(texts.FUNCTIONS)}"
             raise ConditionError(function.position, f"unknown function {function.text}{near}")
+        self._tests += 1
+        if self._tests > MAX_TESTS:
+            raise ConditionError(function.position, f"a condition tests at most {MAX_TESTS} texts")
         self._expect("(")
         argument = self._sum()
         self._expect(")")

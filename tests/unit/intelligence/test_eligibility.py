@@ -128,6 +128,15 @@ def test_what_else_an_offer_requires_is_explained_in_its_own_words() -> None:
     assert eligible(eligibility, visits=2.0) == [2]
 
 
+def test_rule_that_says_nothing_excludes_everybody() -> None:
+    rule = Requirement("rules[0].when", " ", holds=False, words="excluded by rule R")
+    eligibility, problems = compile_eligibility([offer("a"), offer("b")], vocabulary(), [[rule], []])
+
+    assert not problems
+    assert eligible(eligibility, visits=1.0) == [1]
+    assert [eligibility.failures[clause] for clause in eligibility.clauses_of(0)] == ["excluded by rule R"]
+
+
 def test_problem_of_a_rule_is_named_once_whatever_offers_it_is_for() -> None:
     rule = Requirement("rules[0].when", "customer.vists > 1", holds=False)
 

@@ -19,7 +19,7 @@ from server.domain.condition import (
     walk,
 )
 from server.intelligence.conditions.lexer import MAX_BYTES
-from server.intelligence.conditions.parser import MAX_DEPTH, MAX_ITEMS, MAX_OPERATIONS, parse
+from server.intelligence.conditions.parser import MAX_DEPTH, MAX_ITEMS, MAX_OPERATIONS, MAX_TESTS, parse
 
 
 def shape(node: Expression) -> object:  # noqa: PLR0911, PLR0912 - one for each kind of node
@@ -231,9 +231,13 @@ def test_chains_of_operators_are_bounded() -> None:
         parse(chain + " * 1")
 
 
-def test_tests_of_texts_nest_no_deeper_than_anything_else() -> None:
-    with pytest.raises(ConditionError, match="levels deep"):
-        parse("o.a.contains(" * 40 + "o.a" + ")" * 40)
+def test_tests_of_texts_are_bounded() -> None:
+    tests = " || ".join("o.a.contains('x')" for _ in range(MAX_TESTS))
+
+    parse(tests)
+
+    with pytest.raises(ConditionError, match="a condition tests at most 16 texts"):
+        parse(f"{tests} && o.a.matches('x')")
 
 
 def test_walk_finds_every_name() -> None:
