@@ -134,8 +134,6 @@ class _EligibilityCompiler:
     def add(self, place: int, offer: Offer, requirements: Sequence[Requirement]) -> None:
         values = values_of(offer)
         for requirement in requirements:
-            if not requirement.text.strip():
-                continue
             parts, problems = self._compiler.compile(requirement, values)
             self._problems.update(dict.fromkeys(problems))
             for part, clauses in parts:

@@ -1,0 +1,1 @@
+"""Benchmarks with bounds: `python -m pytest tests/bench --benchmark-enable`. Otherwise each runs once, untimed."""

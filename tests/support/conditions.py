@@ -1,11 +1,13 @@
 """Evaluates conditions the way a catalog does: compiled for offers, over one customer in one context."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from server.domain.attribute import BoolRow, FloatRow, Schema, Value, days_since_epoch
+from server.domain.contact import HistoryVariable
 from server.domain.offer import Offer
 from server.domain.offer_table import infer_schema
 from server.domain.profile import AttributeUpdates
@@ -27,6 +29,7 @@ CUSTOMER = schema(
     boolean("member"),
     keyed("spend", "department", "grocery", "floral"),
     timestamp("last_visit"),
+    category("wish", "gold", "vegan", "phone"),
 )
 CONTEXT = schema(category("channel", "web"), number("hour"), category("device", "phone", "desktop"), boolean("vip"))
 OFFERS = (
@@ -34,6 +37,9 @@ OFFERS = (
     offer("other", attributes={"level": -0.5, "department": "tools", "promo": False}),
     offer("bare"),
 )
+ONE = offer("one")
+Contacts = Mapping[HistoryVariable, float]
+"""What a history says: how many contacts, or how many days ago the latest was."""
 
 
 def vocabulary(offers: Sequence[Offer] = OFFERS, history: HistoryColumns | None = None) -> Vocabulary:
@@ -55,16 +61,20 @@ def variables(
     return VariableReader(customer_schema, CONTEXT).read(profiles.read("a"), "web", context, NOW_DAYS)
 
 
-def lets_through(text: str, row: FloatRow, offers: Sequence[Offer] = OFFERS) -> BoolRow:
-    """Which offers a condition lets through if each of them has it: bool [offers]."""
-    eligibility, problems = compile_eligibility([replace(o, eligible=text) for o in offers], vocabulary(offers))
-    assert not problems, [str(problem) for problem in problems]
-    return through(eligibility, row)
+def with_history(row: FloatRow, columns: HistoryColumns, history: Contacts) -> FloatRow:
+    """The variables with the columns of the history behind them."""
+    return np.append(row, history_row(columns.variables, history))
 
 
-def through(eligibility: Eligibility, row: FloatRow) -> BoolRow:
+def history_row(asked: Sequence[HistoryVariable], history: Contacts) -> FloatRow:
+    """These numbers of a customer's contacts; what is not among them has not happened."""
+    absent = (math.nan if variable.window_days is None else 0.0 for variable in asked)
+    return np.array([history.get(variable, number) for variable, number in zip(asked, absent, strict=True)], np.float32)
+
+
+def through(eligibility: Eligibility, row: FloatRow, now_days: float = NOW_DAYS) -> BoolRow:
     """The offers whose conditions hold, if nothing else excludes any: bool [offers]."""
-    return eligibility.eligible(eligibility.truth(row, NOW_DAYS), pack(np.ones(eligibility.size, np.bool_)))
+    return eligibility.eligible(eligibility.truth(row, now_days), pack(np.ones(eligibility.size, np.bool_)))
 
 
 def holds(
@@ -72,7 +82,15 @@ def holds(
     customer: Mapping[str, Value] | None = None,
     context: Mapping[str, Value] | None = None,
     attributes: Mapping[str, Value] | None = None,
+    *,
+    history: Contacts | None = None,
+    given: Offer = ONE,
 ) -> bool:
     """Whether a condition lets one offer with these attributes through."""
-    offers = (offer("one", attributes=attributes or {}), *OFFERS)
-    return bool(np.asarray(lets_through(text, variables(customer or {}, context or {}), offers))[0])
+    one = replace(given, attributes=attributes or {})
+    offers = [replace(each, eligible=text) for each in (one, *OFFERS)]
+    columns = HistoryColumns()
+    eligibility, problems = compile_eligibility(offers, vocabulary(offers, columns))
+    assert not problems, [str(problem) for problem in problems]
+    row = with_history(variables(customer or {}, context or {}), columns, history or {})
+    return bool(np.asarray(through(eligibility, row))[0])

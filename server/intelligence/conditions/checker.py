@@ -130,7 +130,7 @@ class _Checker:
         return None
 
     def _negative(self, node: Negative, kind: Kind | None) -> Kind | None:
-        if kind in (None, Kind.NUMBER):
+        if kind is None or (kind is Kind.NUMBER and not isinstance(node.operand, Items)):
             return kind
         self._problem(node, f"- negates a number, not a {_what(node.operand, kind)}")
         return None

@@ -130,8 +130,7 @@ class _Compiler:
             raise ConditionError(node.argument.position, str(problem)) from None
         if not isinstance(subject, Column):
             return constant(test(str(subject)) is positive)
-        assert subject.attribute is not None
-        return _any_code(subject, [test(value) for value in subject.attribute.values], positive)
+        return _any_code(subject, [test(value) for value in subject.codes], positive)
 
 
 def _comparison(operator: str, left: Operand, right: Operand, positive: bool) -> Clauses:
@@ -174,8 +173,9 @@ def _atom(operator: str, left: Column, value: Value, positive: bool) -> Clauses:
 
 def _rounded(left: Column, value: Value) -> float | None:
     """The constant as the column holds it, rounded to float32 like every value of a row."""
-    if left.attribute is not None and left.is_category:
-        return float(left.attribute.values.index(str(value))) if value in left.attribute.values else None
+    if left.is_category:
+        code = left.codes.get(str(value))
+        return None if code is None else float(code)
     assert isinstance(value, int | float)
     with np.errstate(over="ignore"):
         return float(np.float32(value))
@@ -202,13 +202,10 @@ def _computed(operator: str, left: Operand, right: Operand, positive: bool) -> C
 
 def _codes(left: Column, right: Column) -> tuple[Term, Term]:
     """Two categories in the same codes, which are those of the left one as far as it has the values."""
-    assert left.attribute is not None
-    assert right.attribute is not None
-    values = left.attribute.values
-    if values == right.attribute.values:
+    if left.codes == right.codes:
         return column(left.place), column(right.place)
-    known = {value: float(code) for code, value in enumerate(values)}
-    table = tuple(known.get(value, float(len(values) + code)) for code, value in enumerate(right.attribute.values))
+    # What the left one cannot have gets a code that it does not have either.
+    table = tuple(float(left.codes.get(value, len(left.codes))) for value in right.codes)
     return column(left.place), lookup(right.place, table)
 
 

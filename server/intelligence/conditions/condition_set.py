@@ -34,15 +34,12 @@ class ConditionSet:
     def compile(
         cls, requirements: Sequence[Requirement], vocabulary: Vocabulary
     ) -> tuple["ConditionSet", list[Problem]]:
-        """Compiles conditions that name no offer; those with a problem are never met, and the catalog is refused.
-
-        An empty text is always met.
-        """
+        """Compiles conditions that name no offer; those with a problem are never met, and the catalog is refused."""
         compiler = RequirementCompiler(vocabulary)
         conditions: list[list[Clause]] = []
         problems: list[Problem] = []
         for requirement in requirements:
-            parts, wrong = compiler.compile(requirement, {}) if requirement.text.strip() else ([], [])
+            parts, wrong = compiler.compile(requirement, {})
             problems += wrong
             conditions.append([frozenset()] if wrong else [clause for _, clauses in parts for clause in clauses])
         return cls(conditions), problems

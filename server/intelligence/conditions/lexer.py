@@ -35,7 +35,7 @@ def tokens(text: str) -> list[Token]:
     Raises:
         ConditionError: the text is longer than 4,096 bytes, or has a character that no token begins with.
     """
-    if len(text.encode()) > MAX_BYTES:
+    if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise ConditionError(Position(1, 1), f"a condition has at most {MAX_BYTES:,} bytes")
     found: list[Token] = []
     offset = 0
@@ -57,12 +57,11 @@ def position_of(text: str, offset: int) -> Position:
 
 
 def unquote(token: Token) -> str:
-    """The text that a quoted token stands for; `r"\\d"` is taken as it is.
+    """The text that a quoted token stands for; that of `r"…"` is taken as it is.
 
     Raises:
         ConditionError: an escape that CEL does not have.
     """
-
     if token.text[0] in "rR":
         return token.text[2:-1]
 

@@ -22,11 +22,15 @@ Constants = Mapping[str, Value]
 """The values of the attributes that are known at compile time; absent is missing."""
 
 
+_NO_CODES: Mapping[str, int] = {}
+
+
 class Column(NamedTuple):
-    """A variable as it stands in its column; of the history's numbers there is no attribute."""
+    """A variable as it stands in its column; of the history's numbers there is no attribute. Categories have codes."""
 
     place: int
     attribute: Attribute | None = None
+    codes: Mapping[str, int] = _NO_CODES
 
     @property
     def is_category(self) -> bool:
@@ -95,7 +99,10 @@ class Operands:
                 return None
             cell = f"{cell}.{key}"
         place = self._vocabulary.column(name.root, cell)
-        return None if place is None else Column(place, self._vocabulary.attribute(name))
+        if place is None:
+            return None
+        attribute = self._vocabulary.attribute(name)
+        return Column(place, attribute, self._vocabulary.roots[name.root].codes[attribute.id])
 
     def _history(self, name: Name) -> Column | None:
         asked = self._vocabulary.history_name(name)

@@ -29,6 +29,9 @@ MAX_ITEMS = 1_000
 MAX_OPERATIONS = 64
 """How many `+ - * /` a condition may have: a chain of them nests as deep as it is long."""
 
+MAX_TESTS = 16
+"""How many functions of texts a condition may have: each runs on every value that its attribute declares."""
+
 _COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
 _BOOLEANS = {"true": True, "false": False}
 _FUNCTIONS = ("has", "timestamp", "duration")
@@ -38,8 +41,8 @@ def parse(text: str) -> Expression:
     """The syntax tree of a condition.
 
     Raises:
-        ConditionError: the text is not a condition, nests deeper than 32 levels, or computes with more than 64
-            operators.
+        ConditionError: the text is not a condition, nests deeper than 32 levels, computes with more than 64
+            operators, or tests more than 16 texts.
     """
     return _Parser(text).condition()
 
@@ -51,6 +54,7 @@ class _Parser:
         self._next = 0
         self._depth = 0
         self._operations = 0
+        self._tests = 0
 
     def condition(self) -> Expression:
         expression = self._or()
@@ -126,13 +130,10 @@ class _Parser:
         if token.text == "[" and token.kind == "operator":
             return self._items()
         if token.kind == "name" and token.text not in _BOOLEANS and token.text != "in":
-            # A name that stands alone can only be meant as a function, unless an attribute is still to come.
-            after = self._tokens[self._next + 1]
-            called = after.kind == "operator" and after.text == "("
-            return self._function() if called or token.text == "has" else self._name()
+            return self._call() if self._is_call(1) or self._is_has() else self._name()
         return self._literal()
 
-    def _function(self) -> Expression:
+    def _call(self) -> Expression:
         token = self._advance()
         if token.text == "has":
             return self._has(token.position)
@@ -140,6 +141,7 @@ class _Parser:
             raise ConditionError(token.position, f'write {token.text} behind a text: customer.tier.{token.text}("…")')
         if token.text not in _FUNCTIONS:
             near = suggestion(token.text, (*_FUNCTIONS, *texts.FUNCTIONS))
+            near = near or "; there are has, timestamp and duration"
             raise ConditionError(token.position, f"unknown function {token.text}{near}")
         self._expect("(")
         text = self._expect_kind("text", "a text in quotes")
@@ -159,6 +161,9 @@ class _Parser:
         if function.text not in texts.FUNCTIONS:
             near = suggestion(function.text, texts.FUNCTIONS) or f"; there are {', '.join(texts.FUNCTIONS)}"
             raise ConditionError(function.position, f"unknown function {function.text}{near}")
+        self._tests += 1
+        if self._tests > MAX_TESTS:
+            raise ConditionError(function.position, f"a condition tests at most {MAX_TESTS} texts")
         self._expect("(")
         argument = self._sum()
         self._expect(")")
@@ -193,6 +198,9 @@ class _Parser:
         root = self._expect_kind("name", "a name such as customer.tier")
         self._expect(".")
         attribute = self._expect_kind("name", f"an attribute after {root.text}.")
+        if self._is_call() and attribute.text in texts.FUNCTIONS:
+            example = f"{root.text}.<attribute>.{attribute.text}(…)"
+            raise ConditionError(attribute.position, f"{attribute.text} tests an attribute: {example}")
         key: Name | Literal | None = None
         if self._take("["):
             key = self._name() if self._peek.kind == "name" else self._literal()
@@ -215,6 +223,15 @@ class _Parser:
         if number == float("inf"):
             raise ConditionError(token.position, f"{token.text} is too large a number")
         return number
+
+    def _is_call(self, ahead: int = 0) -> bool:
+        """Whether the name before the token that is so many ahead is that of a function."""
+        token = self._tokens[self._next + ahead]
+        return token.kind == "operator" and token.text == "("
+
+    def _is_has(self) -> bool:
+        """Whether `has` is meant as the function even without its parenthesis, and not as a root of names."""
+        return self._peek.text == "has" and self._tokens[self._next + 1].text != "."
 
     @property
     def _peek(self) -> Token:

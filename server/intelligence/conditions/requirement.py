@@ -15,7 +15,7 @@ from server.intelligence.conditions.vocabulary import Vocabulary
 
 
 class Requirement(NamedTuple):
-    """A condition that must definitely hold, or (not `holds`) definitely not hold.
+    """A condition that must definitely hold, or (not `holds`) definitely not hold. An empty one is true.
 
     Attributes:
         path: Where the catalog has it, for problems: `offers[3].eligible`.
@@ -48,13 +48,13 @@ class RequirementCompiler:
         self, requirement: Requirement, constants: Mapping[str, Value]
     ) -> tuple[list[tuple[str, list[Clause]]], list[Problem]]:
         """The clauses of each part of a requirement with the part as it was written, or what is wrong with it."""
-        text = requirement.text.strip()
+        text = requirement.text.strip() or "true"
         checked = self._check(text)
         if isinstance(checked, list):
             return [], [Problem(requirement.path, str(problem)) for problem in checked]
         values = tuple((name, constants[name]) for name in sorted(checked.constants & constants.keys()))
-        # True equals 1.0, and each means something else.
-        key = text, requirement.holds, values, tuple(type(value) for _, value in values)
+        # In words, as 0.0 equals -0.0, and dividing by one is not dividing by the other.
+        key = text, requirement.holds, repr(values)
         try:
             if key not in self._compiled:
                 self._compiled[key] = [

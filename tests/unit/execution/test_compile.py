@@ -1,9 +1,11 @@
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from server.domain.attribute import AttributeType
+from server.domain.contact import ContactKind, ContactScope, HistoryVariable
 from server.domain.model import Calibration, CalibrationLine, Feature, ModelInput, Scope
 from server.execution.compile import compile_text
 from tests.support.catalogs import (
@@ -66,6 +68,13 @@ def test_nothing_is_served_of_a_catalog_with_a_problem() -> None:
             "cannot be keyed",
         ),
         ({"context": [{"id": "channel", "type": "number"}]}, "context[0]", "is given"),
+        ({"context": [{"id": "time", "type": "number"}]}, "context[0]", "is given"),
+        (
+            {"offers": [offer_entry("a", attributes={"id": "x"})], "placements": [placement_entry()]},
+            "offers[0].attributes.id",
+            "by the offer itself",
+        ),
+        ({"offer_attributes": [{"id": "tactic", "type": "category"}]}, "offer_attributes[0].id", "by the offer itself"),
         ({"context": [{"id": "x", "type": "number", "purpose": "p"}]}, "context[0]", "neither"),
         ({"context": [{"id": "x", "type": "number", "by": "kind"}]}, "context[0]", "neither"),
         (
@@ -129,6 +138,42 @@ def test_offers_have_the_calibration_line_of_their_group() -> None:
     plan = compiled.placements["home"].model
     assert plan is not None
     assert (plan.slopes.tolist(), plan.intercepts.tolist()) == ([2.0, 1.0], [-1.0, 0.5])
+
+
+def test_calibration_may_go_by_what_the_offer_itself_gives() -> None:
+    calibration = Calibration(CalibrationLine(1.0, 0.5), "offer.tactic", {"points": CalibrationLine(2.0, -1.0)})
+    models = {"fake/1": manifest(calibration=calibration)}
+    offers = [offer_entry("z", attributes={"appeal": 0.0}) | {"tactic": "points"}, SCORED[0]]
+
+    plan = (
+        compiled_catalog(catalog_document(offers, [placement_entry(model="fake/1")]), models).placements["home"].model
+    )
+
+    assert plan is not None
+    assert plan.slopes.tolist() == [2.0, 1.0]
+
+
+def test_keys_may_be_the_offers_tactics() -> None:
+    offers = [offer_entry(str(n)) | {"tactic": tactic} for n, tactic in enumerate(["points", "bundle", "points"])]
+    document = catalog_document(offers, attributes=[{"id": "spend", "type": "number", "by": "tactic"}])
+
+    assert compiled_catalog(document).customer.by_id["spend"].keys == ("points", "bundle")
+
+
+def test_history_that_conditions_read_has_columns_behind_all_others() -> None:
+    offers = [
+        offer_entry(name, eligible="history.offer_clicks_7d < 1 || history.days_since_click > 3") for name in "ab"
+    ]
+
+    compiled = compiled_catalog(catalog_document(offers))
+
+    assert compiled.history == (
+        HistoryVariable(ContactKind.CLICK, 7, ContactScope.OFFER, "a"),
+        HistoryVariable(ContactKind.CLICK, None),
+        HistoryVariable(ContactKind.CLICK, 7, ContactScope.OFFER, "b"),
+    )
+    row = compiled.variables.read(None, "web", {}, 0.0)
+    np.testing.assert_array_equal(row[-4:], [np.nan, 0.0, np.nan, 0.0])
 
 
 def test_keys_of_a_keyed_attribute_come_from_the_offers() -> None:

@@ -110,3 +110,17 @@ def test_feature_that_the_catalog_cannot_supply_is_refused_by_name(scope: Scope,
         plan(ModelInput("x", scope, (feature,)))
 
     assert feature.name in str(refused.value)
+
+
+def test_what_the_offer_itself_gives_is_read_like_its_attributes() -> None:
+    customer = schema(keyed("seen", "tactic", "points", "discount"))
+    laid_out, fitting, _ = infer_schema(OFFERS)
+    features = (
+        Feature("offer.tactic", CATEGORY, ("points", "discount")),
+        Feature("customer.seen[offer.tactic]", NUMBER),
+    )
+
+    made = compile_features((pair(*features),), customer, CONTEXT, OfferTable.of(fitting, laid_out))
+
+    found = made.assemble(np.array([5.0, 7.0, 12.0, np.nan], np.float32), np.array([0], np.intp))["x"]
+    np.testing.assert_array_equal(found, np.array([[1.0, 7.0]], np.float32))

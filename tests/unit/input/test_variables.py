@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from server.domain.attribute import Attribute, AttributeType, Schema, Value, days_since_epoch
+from server.domain.contact import ContactKind, HistoryVariable
 from server.domain.errors import OpportuneError
 from server.domain.profile import AttributeUpdates, ConsentUpdate
 from server.input.profiles import ProfileRow, ProfileTable
@@ -96,3 +97,15 @@ def test_further_columns_of_a_large_set_are_not_attributes_of_the_context() -> N
 
     with pytest.raises(OpportuneError):
         read(None, {"cart#1": ("product1",)}, many)
+
+
+def test_history_stands_behind_what_is_always_missing() -> None:
+    asked = [HistoryVariable(ContactKind.CLICK, 7), HistoryVariable(ContactKind.CLICK, None)]
+    reader = VariableReader(CUSTOMER, CONTEXT, asked)
+
+    without = reader.read(None, "web", {}, NOW)
+    of_somebody = reader.read(None, "web", {"hour": 1.0}, NOW, history=np.array([3, 0.5], np.float32))
+
+    np.testing.assert_array_equal(without[-3:], [np.nan, 0.0, np.nan])
+    np.testing.assert_array_equal(of_somebody[-3:], [np.nan, 3.0, 0.5])
+    assert len(without) == CUSTOMER.width + CONTEXT.width + 1 + 2

@@ -2,8 +2,10 @@ import pytest
 
 from server.intelligence.conditions.checker import check
 from server.intelligence.conditions.compiler import compile_condition
+from server.intelligence.conditions.history import HistoryColumns
 from server.intelligence.conditions.parser import parse
-from tests.support.conditions import vocabulary
+from server.intelligence.conditions.vocabulary import Vocabulary
+from tests.support.conditions import CUSTOMER, vocabulary
 
 
 def problems(text: str) -> list[str]:
@@ -32,6 +34,25 @@ def problems(text: str) -> list[str]:
         "offer.promo",
         'offer.department == "no such department"',
         "1 == 1",
+        "customer.visits > customer.score",
+        "customer.visits > context.hour",
+        "customer.member == context.vip",
+        "customer.tier == customer.wish",
+        "customer.tier == context.device",
+        "-customer.visits + 2 * context.hour / offer.level <= 1 - customer.last_visit",
+        "customer.visits + 1 in [2, -3]",
+        'context.time >= timestamp("2026-01-01T00:00:00Z") - duration("1h")',
+        'context.time - timestamp("2026-01-01T00:00:00Z") < duration("1h") + duration("1m")',
+        'duration("1h") + context.time != context.time',
+        "has(context.time)",
+        'customer.tier.startsWith("g")',
+        'customer.tier.matches(r"^\\w+$") && "gold".contains("o")',
+        "context.device.endsWith(offer.department)",
+        'offer.department.contains("x")',
+        'offer.id == "any" && offer.tactic in ["discount"] && !has(offer.exclusion_group)',
+        "offer.tactic in customer.tags",
+        "history.impressions_7d < 3 && history.days_since_click > 2 * history.tactic_clicks_30d",
+        "has(history.days_since_offer_impression)",
     ],
 )
 def test_well_typed_condition_has_no_problem(text: str) -> None:
@@ -80,6 +101,66 @@ def test_problem_is_named_with_its_place(text: str, problem: str) -> None:
 
     assert len(found) == 1
     assert found[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("customer.visits + customer.tier > 1", "1:17: + does not take a number and a category"),
+        ('customer.tier + "a" == "b"', "1:15: + does not take a category and a category"),
+        ("customer.visits + true > 1", "1:17: + does not take a number and a boolean"),
+        ("customer.visits * [1] > 1", "1:17: * does not take a number and a list"),
+        ("customer.tags - 1 > 1", "1:15: - does not take a set and a number"),
+        ("context.time + context.time > context.time", "1:14: + does not take a timestamp and a timestamp"),
+        ('duration("1h") * 2 > duration("2h")', "1:16: * does not take a duration and a number"),
+        ('duration("1h") - context.time > duration("2h")', "1:16: - does not take a duration and a timestamp"),
+        ("context.time > 5", "1:14: cannot compare a timestamp with a number"),
+        ("customer.last_visit > context.time", "1:21: cannot compare a number with a timestamp"),
+        ('context.time in ["a"]', "1:18: the list must hold values of type timestamp"),
+        ("context.time", "1:1: context.time is a timestamp, not true or false"),
+        ("context.tme > context.time", "1:1: unknown attribute context.tme; did you mean context.time?"),
+        ('context.time["a"] > context.time', "1:1: context.time is not keyed"),
+        ('-duration("1h") < duration("2h")', "1:1: - negates a number, not a duration"),
+        ("-customer.tier == 1", "1:1: - negates a number, not a category"),
+        ("-[1] == 1", "1:1: - negates a number, not a list"),
+        ("-customer.visits", "1:1: expected something that is true or false"),
+        ('customer.tags.startsWith("a")', "1:15: startsWith tests a text, not a set"),
+        ('customer.visits.matches("a")', "1:17: matches tests a text, not a number"),
+        ('["a"].contains("a")', "1:7: contains tests a text, not a list"),
+        ("customer.tier.contains(1)", "1:24: contains takes a text, not a number"),
+        ('customer.tier.contains(["a"])', "1:24: contains takes a text, not a list"),
+        (
+            "customer.tier.contains(customer.wish)",
+            "1:24: contains takes a text in quotes, or an attribute of the offer",
+        ),
+        ("customer.tier.contains(offer.level)", "1:24: contains takes a text, not a number"),
+        ('customer.tier.matches("[a")', "1:23: is not a regular expression: missing ]"),
+        ('customer.tier.startsWith("a") == true', "1:15: compare attributes and values"),
+        ("history.impresions_7d > 1", "1:1: unknown name history.impresions_7d; did you mean history.impressions_7d?"),
+        ("history.impressions_0d > 1", "1:1: history.impressions_0d: a window has 1 to 365 days"),
+        ('history.impressions_7d["a"] > 1', "1:1: history.impressions_7d is not keyed"),
+        ("history.clicks_7d", "1:1: history.clicks_7d is a number, not true or false"),
+        ("histry.clicks_7d > 1", "1:1: unknown name histry; did you mean history?"),
+        ("offer.tactc == 'a'", "1:1: unknown attribute offer.tactc; did you mean offer.tactic?"),
+    ],
+)
+def test_problem_of_what_is_computed_is_named_with_its_place(text: str, problem: str) -> None:
+    found = problems(text)
+
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_history_of_an_offer_needs_an_offer() -> None:
+    known = Vocabulary({"customer": CUSTOMER}, variables=("customer",), history=HistoryColumns())
+
+    def found(text: str) -> list[str]:
+        return [str(problem) for problem in check(parse(text), known)]
+
+    assert found("history.clicks_7d > 1") == []
+    assert found("history.offer_clicks_7d > 1") == [
+        "1:1: history.offer_clicks_7d is about one offer, which is not known here"
+    ]
 
 
 def test_every_problem_is_listed() -> None:
