@@ -5,12 +5,13 @@ pools, 12 bytes each, and a run that fills up first lets go of the days that no 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.attribute import LARGEST
-from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, view
+from server.domain.attribute import LARGEST, IntRow
+from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, by_page, view
 
 _CLASSES = 16
 _CLASS_SHIFT = 27
@@ -37,6 +38,21 @@ def columns_of_keys(keys: Keys) -> Keys:
     return keys & 0xFFFF
 
 
+class Gathered(NamedTuple):
+    """The buckets of many rows, row by row.
+
+    Attributes:
+        owners: The places of the rows that have buckets, among the rows that were asked for: int [owners].
+        sizes: How many keys and amounts each owner has; the last of them may be no buckets, but amounts of 0.
+        keys, amounts: int64 and float32 [sum of sizes].
+    """
+
+    owners: IntRow
+    sizes: IntRow
+    keys: Keys
+    amounts: Amounts
+
+
 class _RowPage:
     """Where each row's run is: its size class and its place among the runs of that size."""
 
@@ -51,12 +67,13 @@ class _RowPage:
 
 
 class _RunPage:
-    """Runs of one size: how many buckets each holds, their keys and their amounts."""
+    """Runs of one size: how many buckets each holds, their keys and their amounts, which are 0 behind those."""
 
-    __slots__ = ("amounts", "keys", "used")
+    __slots__ = ("amount_bytes", "amounts", "key_bytes", "keys", "used")
 
     def __init__(self, used: NDArray[np.int32], keys: Keys, amounts: Amounts) -> None:
         self.used, self.keys, self.amounts = used, keys, amounts
+        self.key_bytes, self.amount_bytes = view(keys).cast("B"), view(amounts).cast("B")
 
     def arrays(self) -> Arrays:
         return {"used": self.used, "keys": self.keys, "amounts": self.amounts}
@@ -100,6 +117,32 @@ class DayBuckets:
         page, place = runs.pages[slot // runs.per_page], slot % runs.per_page
         used = page.used.item(place)
         return page.keys[place, :used], page.amounts[place, :used]
+
+    def gather(self, rows: IntRow) -> Gathered:
+        """The buckets of many rows, copied; a row's come together and in the order in which `read` gives them.
+
+        Cost: 0.3 us for each row that has any, as runs of neighbours are anywhere; nothing for the others.
+        """
+        runs = self._runs_of(rows)
+        owners = np.flatnonzero(runs >= 0)
+        numbers, slots = runs[owners] >> _CLASS_SHIFT, (runs[owners] & _SLOT_MASK).astype(np.intp)
+        pools = [self._runs[number] for number in range(int(numbers.max()) + 1)] if len(owners) else []
+        pages = [page for pool in pools for page in pool.pages]
+        firsts = np.cumsum([0, *(len(pool.pages) for pool in pools)])
+        in_page = np.array([pool.per_page for pool in pools], np.intp)[numbers]
+        sizes = np.array([pool.size for pool in pools], np.intp)[numbers]
+        places = (firsts[numbers] + slots // in_page).tolist()
+        starts = slots % in_page * sizes
+        # Slices of bytes are joined in a third of the time that it takes to concatenate arrays.
+        keys = b"".join([
+            pages[place].key_bytes[start:end]
+            for place, start, end in zip(places, (starts * 8).tolist(), ((starts + sizes) * 8).tolist(), strict=True)
+        ])  # fmt: skip
+        amounts = b"".join([
+            pages[place].amount_bytes[start:end]
+            for place, start, end in zip(places, (starts * 4).tolist(), ((starts + sizes) * 4).tolist(), strict=True)
+        ])  # fmt: skip
+        return Gathered(owners, sizes, np.frombuffer(keys, np.int64), np.frombuffer(amounts, np.float32))
 
     def add(self, row: int, key: int, amount: float, windows: NDArray[np.int64], today: int) -> None:
         """Adds an amount to a bucket.
@@ -160,6 +203,14 @@ class DayBuckets:
         """The run of a row, -1 if it has none; pages are made when one of their rows gets one."""
         number = row >> PAGE_BITS
         return _NONE if number >= len(self._rows) else self._rows[number].runs_view[row & PAGE_MASK]
+
+    def _runs_of(self, rows: IntRow) -> NDArray[np.int32]:
+        """The runs of rows, -1 where there is none: int32 [rows]."""
+        runs = np.full(len(rows), _NONE, np.int32)
+        for number, mine, places in by_page(rows):
+            if number < len(self._rows):
+                runs[mine] = self._rows[number].runs[places]
+        return runs
 
     def relayout(self, targets: Mapping[int, int]) -> None:
         """Moves buckets to other columns, by column; buckets of columns without a target are forgotten."""
