@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from server.domain.attribute import FloatRow, IntRow
 from server.domain.journal import Entry
 from server.execution.facts import Facts
+from server.execution.forgetting import forget
 from server.input.columns import CustomerColumns
 from server.input.customers import customer_ids
 from server.input.variables import CHANNEL, VariableReader
@@ -87,8 +88,7 @@ def test_the_same_columns_agree_with_rows_after_changes_and_erasures(
     some = CustomerColumns(profiles, columns)
     list(some.blocks(now_days))
 
-    rows = {member for customer_id in erased for member in profiles.members(profiles.find(customer_id))}
-    profiles.forget(sorted(rows))
+    forget(facts, sorted(erased))
     apply(facts, *after)
 
     assert_agree(facts, columns, now_days)
