@@ -145,8 +145,9 @@ class Aggregates:
 
 def decayed(totals: FloatRow, landmarks: FloatRow, half_lives: NDArray[np.float64]) -> NDArray[np.float64]:
     """What sums that stand for their landmarks are worth at a time, which is given in each one's half-lives."""
+    worth = np.exp2(np.minimum(landmarks - half_lives, _MAX_EXPONENT))
     # Without any event there is no landmark, and nothing to scale.
-    worth = np.nan_to_num(np.exp2(np.minimum(landmarks - half_lives, _MAX_EXPONENT)), copy=False)
+    worth[np.isnan(worth)] = 0
     return within_float32(totals * worth)
 
 

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from server.domain.attribute import FloatRow, IntRow, Schema
 from server.input.aggregates import Aggregates, decayed, within_float32
 from server.input.customers import customers_of_page
-from server.input.day_buckets import DayBuckets, columns_of_keys, days_of_keys
+from server.input.day_buckets import DayBuckets, bucket_key, columns_of_keys
 from server.input.pages import PAGE_ROWS, by_page
 from server.input.profiles import ProfileTable
 from server.input.rows import RowPage
 
 Bits = NDArray[np.uint32]
 
+_WHOLE_PAGE = np.arange(PAGE_ROWS)
 _FEW_ROWS = PAGE_ROWS // 8
 """So many rows of a page are picked cell by cell; for more, whole columns are faster."""
 
@@ -113,7 +114,8 @@ class CustomerColumns:
         if len(places) <= _FEW_ROWS:
             return page.values[places, self._gathered[:, None]]
         columns = page.values.T[self._gathered]
-        return columns if len(places) == PAGE_ROWS else columns.take(places, axis=1)
+        whole = len(places) == PAGE_ROWS and bool((places == _WHOLE_PAGE).all())
+        return columns if whole else columns.take(places, axis=1)
 
     def _check(self) -> None:
         if self._table.schema is not self._schema:
@@ -130,10 +132,9 @@ class _Windows:
         self._places: IntRow = np.flatnonzero(aggregates.windows[columns])
         windowed, self._sums = np.unique(columns[self._places], return_inverse=True)
         self._count = len(windowed)
-        # A window that nobody asks for has no days, so that no bucket counts for it.
-        self._days = np.zeros_like(aggregates.windows)
-        self._days[windowed] = aggregates.windows[windowed]
-        self._sum_of_column = np.zeros(len(self._days), np.intp)
+        self._windowed, self._days = windowed, aggregates.windows[windowed]
+        self._width = len(aggregates.windows)
+        self._sum_of_column = np.zeros(self._width, np.intp)
         self._sum_of_column[windowed] = np.arange(self._count)
 
     def read(self, values: FloatRow, buckets: DayBuckets, rows: IntRow, now_days: float) -> None:
@@ -143,8 +144,12 @@ class _Windows:
         owners, sizes, keys, amounts = buckets.gather(rows)
         if not len(owners):
             return
-        columns, days, today = columns_of_keys(keys), days_of_keys(keys), math.floor(now_days)
-        counts = np.flatnonzero((days <= today) & (days > today - self._days[columns]))
+        columns = columns_of_keys(keys)
+        # A window that nobody asks for never begins, so that no bucket counts for it.
+        tomorrow = math.floor(now_days) + 1
+        begins = np.full(self._width, bucket_key(tomorrow, 0))
+        begins[self._windowed] = (tomorrow - self._days) << 16
+        counts = np.flatnonzero((keys < bucket_key(tomorrow, 0)) & (keys >= begins[columns]))
         sums = np.repeat(np.arange(len(owners)) * self._count, sizes)[counts] + self._sum_of_column[columns[counts]]
         totals = within_float32(np.bincount(sums, amounts[counts], len(owners) * self._count))
         values[self._places[:, None], owners] = totals.reshape(-1, self._count).T[self._sums]

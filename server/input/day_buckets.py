@@ -18,6 +18,10 @@ _CLASS_SHIFT = 27
 _SLOT_MASK = (1 << _CLASS_SHIFT) - 1
 _PAGE_BUCKETS = 16_384
 _NONE = -1
+_SIZES = 8 << np.arange(_CLASSES, dtype=np.intp)
+_PER_PAGE = np.maximum(_PAGE_BUCKETS // _SIZES, 1)
+_AMOUNT_BYTES = 4
+"""A key takes twice as many."""
 
 Keys = NDArray[np.int64]
 Amounts = NDArray[np.float32]
@@ -51,6 +55,9 @@ class Gathered(NamedTuple):
     sizes: IntRow
     keys: Keys
     amounts: Amounts
+
+
+_NOTHING = Gathered(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class _RowPage:
@@ -106,7 +113,7 @@ class DayBuckets:
 
     def __init__(self) -> None:
         self._rows: Pages[_RowPage] = Pages("buckets.rows", _RowPage)
-        self._runs = [_Runs(8 << number, f"buckets.{8 << number}") for number in range(_CLASSES)]
+        self._runs = [_Runs(size, f"buckets.{size}") for size in _SIZES.tolist()]
 
     def read(self, row: int) -> tuple[Keys, Amounts] | None:
         """The keys and amounts of a row's buckets, None if it has none. Views: do not keep or change them."""
@@ -121,26 +128,31 @@ class DayBuckets:
     def gather(self, rows: IntRow) -> Gathered:
         """The buckets of many rows, copied; a row's come together and in the order in which `read` gives them.
 
-        Cost: 0.3 us for each row that has any, as runs of neighbours are anywhere; nothing for the others.
+        Cost: 0.5 us for each row that has any, as the runs of neighbours are anywhere; nothing for the others.
         """
         runs = self._runs_of(rows)
         owners = np.flatnonzero(runs >= 0)
-        numbers, slots = runs[owners] >> _CLASS_SHIFT, (runs[owners] & _SLOT_MASK).astype(np.intp)
-        pools = [self._runs[number] for number in range(int(numbers.max()) + 1)] if len(owners) else []
-        pages = [page for pool in pools for page in pool.pages]
-        firsts = np.cumsum([0, *(len(pool.pages) for pool in pools)])
-        in_page = np.array([pool.per_page for pool in pools], np.intp)[numbers]
-        sizes = np.array([pool.size for pool in pools], np.intp)[numbers]
-        places = (firsts[numbers] + slots // in_page).tolist()
-        starts = slots % in_page * sizes
+        if not len(owners):
+            return _NOTHING
+        runs = runs[owners]
+        numbers, slots = runs >> _CLASS_SHIFT, runs & _SLOT_MASK
+        pages: list[_RunPage] = []
+        firsts = []
+        for pool in self._runs:
+            firsts.append(len(pages))
+            pages += pool.pages
+        sizes, per_page = _SIZES[numbers], _PER_PAGE[numbers]
+        places = (np.array(firsts)[numbers] + slots // per_page).tolist()
+        starts = slots % per_page * sizes * _AMOUNT_BYTES
+        ends = starts + sizes * _AMOUNT_BYTES
         # Slices of bytes are joined in a third of the time that it takes to concatenate arrays.
-        keys = b"".join([
-            pages[place].key_bytes[start:end]
-            for place, start, end in zip(places, (starts * 8).tolist(), ((starts + sizes) * 8).tolist(), strict=True)
-        ])  # fmt: skip
         amounts = b"".join([
             pages[place].amount_bytes[start:end]
-            for place, start, end in zip(places, (starts * 4).tolist(), ((starts + sizes) * 4).tolist(), strict=True)
+            for place, start, end in zip(places, starts.tolist(), ends.tolist(), strict=True)
+        ])  # fmt: skip
+        keys = b"".join([
+            pages[place].key_bytes[start:end]
+            for place, start, end in zip(places, (starts * 2).tolist(), (ends * 2).tolist(), strict=True)
         ])  # fmt: skip
         return Gathered(owners, sizes, np.frombuffer(keys, np.int64), np.frombuffer(amounts, np.float32))
 

@@ -44,7 +44,7 @@ def columns_of(table: ProfileTable, question: str) -> CustomerColumns:
 
 def note_blocks(benchmark: BenchmarkFixture, blocks: int) -> None:
     """Says what one block cost, if it was timed."""
-    if not benchmark.disabled:
+    if benchmark.stats is not None:
         benchmark.extra_info["us_per_block"] = round(benchmark.stats["median"] / blocks * 1e6, 1)
 
 

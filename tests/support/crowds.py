@@ -30,7 +30,7 @@ SCHEMA = schema(
 
 
 def crowd(customers: int, seed: int = 0, *, bucketed: float = 0.0, joined: float = 0.0) -> ProfileTable:
-    """A table of customers `c0`, `c1` and so on of whom nothing is as they would have come to it.
+    """A table of customers `c0`, `c1` and so on, filled page by page, in a tenth of the time that deltas take.
 
     Args:
         bucketed: The share of customers who have day buckets; runs are given out in no order of rows.
@@ -40,8 +40,8 @@ def crowd(customers: int, seed: int = 0, *, bucketed: float = 0.0, joined: float
     table = ProfileTable(SCHEMA)
     for place in range(customers):
         table.ensure(f"c{place}")
-    for number, page in enumerate(table.pages):
-        rows = min(customers - number * PAGE_ROWS, PAGE_ROWS)
+    for page_number, page in enumerate(table.pages):
+        rows = min(customers - page_number * PAGE_ROWS, PAGE_ROWS)
         page.values[:rows] = random.normal(scale=1e3, size=(rows, SCHEMA.width))
         page.values[:rows][random.random((rows, SCHEMA.width)) < 0.2] = np.nan
         for sums in table.aggregates.decayed:
