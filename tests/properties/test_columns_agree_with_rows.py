@@ -16,7 +16,7 @@ from server.input.variables import CHANNEL, VariableReader
 from tests.properties.histories import CUSTOMERS, FIRST, SCHEMA, anything, known, links, requests, unlinks
 from tests.support.catalogs import category, schema
 from tests.support.clock import TODAY
-from tests.support.folds import apply, folded, linked
+from tests.support.folds import apply, captured, folded, linked, restored
 
 CONTEXT = schema(category(CHANNEL, "web"))
 
@@ -77,6 +77,13 @@ def test_blocks_agree_with_rows_whatever_the_catalog_has_become(history: list[En
     facts = folded([FIRST, *history])
 
     assert_agree(facts, np.arange(facts.profiles.schema.width), now_days)
+
+
+@given(histories, times)
+def test_blocks_agree_with_rows_after_a_snapshot(history: list[Entry], now_days: float) -> None:
+    facts = restored(captured(folded([FIRST, *history])))
+
+    assert_agree(facts, np.arange(SCHEMA.width), now_days)
 
 
 @given(histories, histories, st.sets(st.sampled_from(CUSTOMERS)), times)

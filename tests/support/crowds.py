@@ -70,4 +70,7 @@ def _buckets(table: ProfileTable, random: np.random.Generator) -> tuple[Keys, Am
     days = TODAY - random.integers(-3, 120, some)
     keys = np.unique(days << 16 | random.choice(windowed, some))
     amounts = random.normal(size=len(keys)) * 10.0 ** random.integers(-3, 6, len(keys))
+    # Large ones cancel out, with what of the small ones they have swallowed before.
+    large = random.random(len(keys)) < 0.4
+    amounts[large] = random.choice([-1e25, 1e25], int(large.sum()))
     return random.permutation(keys), amounts.astype(np.float32)

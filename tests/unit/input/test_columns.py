@@ -232,7 +232,7 @@ def test_another_schema_ends_what_was_made_for_this_one() -> None:
         some.consents(np.array([0]))
 
 
-@pytest.mark.parametrize("now_days", [NOW - 40, NOW, NOW + 2.25])
+@pytest.mark.parametrize("now_days", [NOW - 40, NOW, NOW + 7 / 3])
 def test_crowd_is_read_bit_by_bit_like_one_customer_after_the_other(now_days: float) -> None:
     # Several pages, runs of several sizes and amounts whose float64 sums depend on their order.
     table = crowds.crowd(3 * PAGE_ROWS + 100, bucketed=0.4, joined=0.3)
