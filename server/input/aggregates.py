@@ -9,7 +9,7 @@ order of events does not matter.
 import math
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,13 +88,11 @@ class Aggregates:
             columns, days, today = columns_of_keys(keys), days_of_keys(keys), math.floor(now_days)
             counts = (days <= today) & (days > today - self.windows[columns])
             totals = np.bincount(columns[counts], amounts[counts], len(self.windows))[self._windowed]
-            variables[self._windowed] = np.minimum(np.maximum(totals, -LARGEST), LARGEST)
+            variables[self._windowed] = within_float32(totals)
         if len(self._decayed_columns):
-            exponents = variables[self._landmarks] - now_days * self._rates
-            # Without any event there is no landmark, and nothing to scale.
-            worth = np.nan_to_num(np.exp2(np.minimum(exponents, _MAX_EXPONENT)), copy=False)
-            totals = variables[self._decayed_columns] * worth
-            variables[self._decayed_columns] = np.minimum(np.maximum(totals, -LARGEST), LARGEST)
+            variables[self._decayed_columns] = decayed(
+                variables[self._decayed_columns], variables[self._landmarks], now_days * self._rates
+            )
 
     def apply_decay(self, change: Change, values: FloatRow, time_us: int) -> None:
         """Adds an amount to a decayed sum of a row."""
@@ -148,6 +146,20 @@ class Aggregates:
         if key is None:
             raise invalid_field(f'event.properties["{attribute.by}"]', f"is required: {attribute.id} is kept by it")
         return self._schema.columns.get(f"{attribute.id}.{_text(key)}")
+
+
+def decayed(totals: FloatRow, landmarks: FloatRow, half_lives: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What sums that stand for their landmarks are worth at a time, which is given in each one's half-lives."""
+    worth = np.exp2(np.minimum(landmarks - half_lives, _MAX_EXPONENT))
+    # Without any event there is no landmark, and nothing to scale.
+    worth[np.isnan(worth)] = 0
+    return within_float32(totals * worth)
+
+
+def within_float32(totals: NDArray[Any]) -> NDArray[np.float64]:
+    """Sums, which stop at what a float32 holds."""
+    stopped: NDArray[np.float64] = np.minimum(np.maximum(totals, -LARGEST), LARGEST)
+    return stopped
 
 
 def _amount(aggregate: Aggregate, event: Event) -> float:

@@ -5,11 +5,12 @@ fills up first lets go of the days that no window reaches any more.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.attribute import LARGEST
+from server.domain.attribute import LARGEST, IntRow
 from server.input.pages import Arrays, SavedPage
 from server.input.runs import Runs
 
@@ -34,6 +35,21 @@ def columns_of_keys(keys: Keys) -> Keys:
     return keys & 0xFFFF
 
 
+class Gathered(NamedTuple):
+    """The buckets of many rows, row by row.
+
+    Attributes:
+        owners: The places of the rows that have buckets, among the rows that were asked for: int [owners].
+        sizes: How many keys and amounts each owner has; the last of them may be no buckets, but amounts of 0.
+        keys, amounts: int64 and float32 [sum of sizes].
+    """
+
+    owners: IntRow
+    sizes: IntRow
+    keys: Keys
+    amounts: Amounts
+
+
 class DayBuckets:
     """The day buckets of every row."""
 
@@ -43,6 +59,11 @@ class DayBuckets:
     def read(self, row: int) -> tuple[Keys, Amounts] | None:
         """The keys and amounts of a row's buckets, None if it has none. Views: do not keep or change them."""
         return self._runs.read(row)  # type: ignore[return-value]  # The layout has these two columns.
+
+    def gather(self, rows: IntRow) -> Gathered:
+        """The buckets of many rows, copied; a row's come together and in the order in which `read` gives them."""
+        owners, sizes, (keys, amounts) = self._runs.gather(rows)
+        return Gathered(owners, sizes, keys, amounts)
 
     def add(self, row: int, key: int, amount: float, windows: NDArray[np.int64], today: int) -> None:
         """Adds an amount to a bucket.

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, view
+from server.domain.attribute import IntRow
+from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, by_page, view
 
 _TABLE_SHIFT = 52
 _TABLES = 1 << (64 - _TABLE_SHIFT)
@@ -133,6 +134,23 @@ class Identifiers:
         page, place = self._pages[number >> PAGE_BITS], number & PAGE_MASK
         start = page.starts.item(place)
         return bytes(page.bytes[start : start + page.lengths.item(place)])
+
+    def names(self, numbers: IntRow) -> list[bytes]:
+        """The names of many numbers, empty where there is none."""
+        names = [b""] * len(numbers)
+        every = range(len(numbers))
+        for number, mine, places in by_page(numbers):
+            page = self._pages[number]
+            starts = page.starts[places]
+            ends = (starts + page.lengths[places]).tolist()
+            wanted = every if isinstance(mine, slice) else mine.tolist()
+            for place, start, end in zip(wanted, starts.tolist(), ends, strict=True):
+                names[place] = bytes(page.bytes[start:end])
+        return names
+
+    def lengths(self, number: int) -> NDArray[np.uint8]:
+        """How many bytes the names of a page's numbers take, 0 where there is none: uint8 [512]. Do not change it."""
+        return self._pages[number].lengths
 
     def named(self) -> Iterator[int]:
         """Every number that has a name, in order."""

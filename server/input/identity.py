@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, view
 
@@ -82,6 +83,16 @@ class IdentityGraph:
         """The rows of all customers that have several identifiers."""
         rows = [np.flatnonzero((page.customer < 0) & (page.next >= 0)) for page in self._groups]
         return [int(row) + number * PAGE_ROWS for number, places in enumerate(rows) for row in places]
+
+    def joined(self, number: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+        """Which rows of a page are members of a customer of several identifiers, and which are such customers.
+
+        None if nobody of the page is.
+        """
+        if number >= len(self._groups):
+            return None
+        page = self._groups[number]
+        return page.customer >= 0, (page.customer < 0) & (page.next >= 0)
 
     def members(self, row: int) -> list[int]:
         """The rows of all identifiers of the same customer, the given row's among them."""

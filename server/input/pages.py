@@ -6,9 +6,13 @@ of a millisecond each, and never a pause.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
+
+from server.domain.attribute import IntRow
 
 PAGE_BITS = 9
 PAGE_ROWS = 1 << PAGE_BITS
@@ -20,6 +24,19 @@ Arrays = Mapping[str, NDArray[Any]]
 def view(column: NDArray[Any]) -> memoryview:
     """A column to read and write single cells of, in a third of the time that numpy takes."""
     return memoryview(column)  # type: ignore[arg-type]  # numpy's arrays are buffers from Python 3.12 on for type checkers.
+
+
+def by_page(rows: IntRow) -> Iterator[tuple[int, IntRow | slice, IntRow]]:
+    """Rows by the page that they are in: its number, where they are among the rows, their places in the page."""
+    numbers, places = rows >> PAGE_BITS, rows & PAGE_MASK
+    if len(rows) and (numbers == numbers[0]).all():
+        yield int(numbers[0]), slice(None), places
+        return
+    order = np.argsort(numbers, kind="stable")
+    bounds = np.flatnonzero(np.diff(numbers[order], prepend=-1, append=-1))
+    for start, end in pairwise(bounds.tolist()):
+        mine = order[start:end]
+        yield int(numbers[mine[0]]), mine, places[mine]
 
 
 class Page(Protocol):

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, view
+from server.domain.attribute import IntRow
+from server.input.pages import PAGE_BITS, PAGE_MASK, PAGE_ROWS, Arrays, Pages, SavedPage, by_page, view
 
 _SMALLEST_BITS = 3
 _CLASS_SHIFT = 27
@@ -35,12 +36,13 @@ class _RowPage:
 
 
 class _RunPage:
-    """Runs of one size: how many entries each holds, and their columns."""
+    """Runs of one size: how many entries each holds, and their columns, which are 0 behind those."""
 
-    __slots__ = ("_names", "columns", "used")
+    __slots__ = ("_names", "bytes", "columns", "used")
 
     def __init__(self, names: tuple[str, ...], used: NDArray[np.int32], columns: Columns) -> None:
         self._names, self.used, self.columns = names, used, columns
+        self.bytes = tuple(view(column).cast("B") for column in columns)
 
     def arrays(self) -> Arrays:
         return {"used": self.used} | dict(zip(self._names, self.columns, strict=True))
@@ -86,6 +88,9 @@ class Runs:
         sizes = range(_SMALLEST_BITS, largest.bit_length())
         self._pools = [_Pool(1 << bits, f"{name}.{1 << bits}", layout) for bits in sizes]
         self.largest = largest
+        self._widths = [np.dtype(dtype) for dtype in layout.values()]
+        self._sizes = np.array([pool.size for pool in self._pools], np.intp)
+        self._per_page = np.array([pool.per_page for pool in self._pools], np.intp)
 
     def read(self, row: int) -> Columns | None:
         """The columns of a row's run, None if it has none. Views: do not keep or change them."""
@@ -96,6 +101,43 @@ class Runs:
         page, place = pool.pages[slot // pool.per_page], slot % pool.per_page
         used = page.used.item(place)
         return tuple([column[place, :used] for column in page.columns])
+
+    def gather(self, rows: IntRow) -> tuple[IntRow, IntRow, Columns]:
+        """The runs of many rows, copied: the places of the rows that have one, how many entries, and the columns.
+
+        A row's entries come together and in the order in which `read` gives them; those behind the last are zeros.
+        Cost: 0.5 us for each row that has a run, as those of neighbours are anywhere; nothing for the others.
+        """
+        runs = self._runs_of(rows)
+        owners = np.flatnonzero(runs >= 0)
+        runs = runs[owners]
+        numbers, slots = runs >> _CLASS_SHIFT, runs & _SLOT_MASK
+        pages: list[_RunPage] = []
+        firsts = []
+        for pool in self._pools:
+            firsts.append(len(pages))
+            pages += pool.pages
+        sizes, per_page = self._sizes[numbers], self._per_page[numbers]
+        places = (np.array(firsts)[numbers] + slots // per_page).tolist()
+        starts = slots % per_page * sizes
+        columns = [self._joined(column, pages, places, (starts, starts + sizes)) for column in range(len(self._widths))]
+        return owners, sizes, tuple(columns)
+
+    def _joined(
+        self, column: int, pages: list[_RunPage], places: list[int], bounds: tuple[IntRow, IntRow]
+    ) -> NDArray[Any]:
+        """One column of these runs. Slices of bytes are joined in a third of the time of arrays."""
+        dtype = self._widths[column]
+        starts, ends = ((bound * dtype.itemsize).tolist() for bound in bounds)
+        slices = [pages[place].bytes[column][start:end] for place, start, end in zip(places, starts, ends, strict=True)]
+        return np.frombuffer(b"".join(slices), dtype)
+
+    def _runs_of(self, rows: IntRow) -> NDArray[np.intp]:
+        runs = np.full(len(rows), _NONE, np.intp)
+        for number, mine, places in by_page(rows):
+            if number < len(self._rows):
+                runs[mine] = self._rows[number].runs[places]
+        return runs
 
     def writable(self, row: int) -> Columns | None:
         """The same, about to be changed in place."""

@@ -239,7 +239,9 @@ def _query(packed: bytes) -> RankQuery:
     channel, locale, time, attributes = context
     values = {name: tuple(value) if type(value) is list else value for name, value in attributes.items()}
     resolved = Context(channel, locale, time, values)
-    return RankQuery._make((customer_id, placement_id, resolved, max_offers, tuple(candidates), *others, tuple(further)))
+    return RankQuery._make(
+        (customer_id, placement_id, resolved, max_offers, tuple(candidates), *others, tuple(further))
+    )
 
 
 _DECODERS: tuple[Callable[[bytes, bytes, range], list[DecisionRecord]], ...] = (_decode_1,)

@@ -33,6 +33,7 @@ class Question:
     filter: str
     count: int
     order_by: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def decide_slowly(offers: Iterable[Offer], question: Question, has_model: bool) 
     """The offers to show, best first."""
     allowed = [offer for offer in offers if is_allowed(offer, question)]
     scored = [(offer, propensity(offer) if has_model else 0.0) for offer in allowed]
-    scored.sort(key=lambda pair: sort_key(pair[0], pair[1], question.order_by, has_model))
+    scored.sort(key=lambda pair: sort_key(pair[0], pair[1], question, has_model))
     shown = []
     for offer, chance in scored[: question.count]:
         creative = offer.creative_for(question.channel, question.locale)
@@ -78,9 +79,9 @@ def propensity(offer: Offer) -> float:
     return 1 / (1 + math.exp(-appeal))
 
 
-def sort_key(offer: Offer, chance: float, order_by: str, has_model: bool) -> tuple[float, bytes]:
-    """Sorts the best offer first, ties by the hash of the id."""
-    field, _, direction = order_by.partition(" ")
+def sort_key(offer: Offer, chance: float, question: Question, has_model: bool) -> tuple[float, int]:
+    """Sorts the best offer first, ties by the hash of the id as the decision's seed shuffles it."""
+    field, _, direction = question.order_by.partition(" ")
     number: Value | None
     if field == "offer.level":
         number = offer.attributes.get("level")
@@ -93,7 +94,15 @@ def sort_key(offer: Offer, chance: float, order_by: str, has_model: bool) -> tup
     descending = not field or direction == "desc"
     assert number is None or isinstance(number, float)
     key = math.inf if number is None else (-number if descending else number)
-    return key, blake2b(offer.id.encode(), digest_size=8).digest()
+    base = int.from_bytes(blake2b(offer.id.encode(), digest_size=8).digest(), "big")
+    return key, base * splitmix(question.seed) % 2**64
+
+
+def splitmix(seed: int) -> int:
+    """The finisher of splitmix64 (Steele, Lea and Flood, 2014), made odd."""
+    mixed = ((seed ^ seed >> 30) * 0xBF58476D1CE4E5B9) % 2**64
+    mixed = ((mixed ^ mixed >> 27) * 0x94D049BB133111EB) % 2**64
+    return (mixed ^ mixed >> 31) | 1
 
 
 def truth(node: Expression, data: Data) -> Truth:  # noqa: PLR0911 - one for each kind of node

@@ -115,6 +115,7 @@ def test_decision_is_that_of_the_reference(
                 filter=question["filter"],
                 count=min(question["max_offers"] or 3, 3),
                 order_by=question["order_by"],
+                seed=int(decision.decision_id[16:], 16),
             ),
             has_model,
         )

@@ -223,3 +223,29 @@ def test_bucket_lives_on_its_day_and_the_days_of_its_window_after_it() -> None:
 
 def test_no_buckets_are_no_live_ones() -> None:
     assert live_buckets(np.empty(0, np.int64), WINDOWS, 100).tolist() == []
+
+
+def test_buckets_of_many_rows_are_those_of_each_and_nothing_beside_them() -> None:
+    buckets = DayBuckets()
+    for row, days in [(0, 3), (2, 20), (PAGE_ROWS + 1, 9), (5, 8)]:
+        for day in range(days):
+            add(buckets, day, day + row + 1.0, row=row, column=2)
+    buckets.clear(5)
+    add(buckets, 7, 0.5, row=6)
+
+    rows = np.array([PAGE_ROWS + 1, 1, 2, 5, 9 * PAGE_ROWS, 6, 0])
+    owners, sizes, keys, amounts = buckets.gather(rows)
+
+    assert owners.tolist() == [0, 2, 5, 6]
+    ends = np.cumsum(sizes)
+    for owner, start, end in zip(rows[owners].tolist(), ends - sizes, ends, strict=True):
+        found = buckets.read(owner)
+        assert found is not None
+        used = len(found[0])
+        np.testing.assert_array_equal(keys[start : start + used], found[0])
+        np.testing.assert_array_equal(amounts[start : start + used], found[1])
+        assert not amounts[start + used : end].any()
+
+
+def test_rows_without_buckets_have_nothing_to_gather() -> None:
+    assert [len(part) for part in DayBuckets().gather(np.arange(3))] == [0, 0, 0, 0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.input.pages import Arrays, Pages, SavedPage
+from server.input.pages import PAGE_ROWS, Arrays, Pages, SavedPage, by_page
 
 ROWS = 4
 
@@ -168,3 +168,16 @@ def test_restored_pages_stand_behind_each_other(pages: Pages[Page]) -> None:
     pages.restore(other)
 
     assert (len(pages), pages[3], pages[4]) == (5, one, other)
+
+
+def test_rows_are_told_apart_by_page_whatever_their_order() -> None:
+    rows = np.array([2 * PAGE_ROWS, 3, PAGE_ROWS - 1, 2 * PAGE_ROWS + 7, 3])
+
+    found = [(number, rows[mine].tolist(), places.tolist()) for number, mine, places in by_page(rows)]
+
+    assert found == [
+        (0, [3, PAGE_ROWS - 1, 3], [3, PAGE_ROWS - 1, 3]),
+        (2, [2 * PAGE_ROWS, 2 * PAGE_ROWS + 7], [0, 7]),
+    ]
+    assert [number for number, _, _ in by_page(rows[:1])] == [2]
+    assert list(by_page(rows[:0])) == []
