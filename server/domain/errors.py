@@ -49,6 +49,9 @@ class ErrorReason(Enum):
     NOT_LINKED = Kind.NOT_FOUND
     NO_VAULT = Kind.FAILED_PRECONDITION
     SHUTTING_DOWN = Kind.UNAVAILABLE
+    DECISION_NOT_FOUND = Kind.NOT_FOUND
+    VERSION_GONE = Kind.FAILED_PRECONDITION
+    CATALOG_CHANGED = Kind.ABORTED
 
 
 @dataclass(frozen=True, slots=True)
