@@ -157,7 +157,7 @@ async def test_power_cut_is_not_waited_for(path: Path) -> None:
 
 
 async def test_what_waits_is_bounded_and_the_rest_is_dropped_and_counted(path: Path) -> None:
-    weight = waiting(record(1)).weight
+    weight = waiting(record(1))[2]
     log = await SqliteDecisionLog.open(path, max_pending_bytes=10 * weight + weight // 2)
 
     for number in range(1, 31):
@@ -174,7 +174,7 @@ async def test_what_waits_is_bounded_and_the_rest_is_dropped_and_counted(path: P
 
 
 async def test_records_that_are_erased_while_they_wait_make_room(path: Path) -> None:
-    weight = waiting(record(1)).weight
+    weight = waiting(record(1))[2]
     log = await SqliteDecisionLog.open(path, max_pending_bytes=2 * weight)
     for number in (1, 2):
         log.put(record(number))
