@@ -8,8 +8,8 @@ from itertools import chain
 from server.domain.decision_record import DecisionRecord
 from server.storage.decision_codec import Waiting, waiting
 
-GROUP_RECORDS = 128
-"""Written at once, and decoded to find one of them: more save little, and a search would take longer."""
+GROUP_RECORDS = 256
+"""Written at once, and decoded to find one of them: more would save little."""
 
 
 class DecisionQueue:
@@ -30,7 +30,7 @@ class DecisionQueue:
 
     def __iter__(self) -> Iterator[DecisionRecord]:
         """The records that are being written and those that wait."""
-        return (each.record for each in chain(self._taken, self._waiting))
+        return (record for record, _, _ in chain(self._taken, self._waiting))
 
     def put(self, record: DecisionRecord) -> None:
         """Takes a record, or drops and counts it."""
@@ -39,10 +39,11 @@ class DecisionQueue:
         except Exception:  # A record that cannot be written must not keep its decision from being answered.
             self.dropped += 1
             return
-        if self._bytes + taken.weight > self._max_bytes:
+        size = self._bytes + taken[2]
+        if size > self._max_bytes:
             self.dropped += 1
             return
-        self._bytes += taken.weight
+        self._bytes = size
         self._waiting.append(taken)
         count = len(self._waiting)
         if count == 1:
@@ -69,15 +70,15 @@ class DecisionQueue:
 
     def done(self) -> None:
         """Lets go of the records that were taken, whatever has become of them."""
-        self._bytes -= sum(each.weight for each in self._taken)
+        self._bytes -= sum(weight for _, _, weight in self._taken)
         self._taken = []
 
     def remove(self, which: Callable[[DecisionRecord], bool]) -> int:
         """Takes out records that wait and are not taken; returns how many."""
-        removed = [each for each in self._waiting if which(each.record)]
-        self._waiting = [each for each in self._waiting if not which(each.record)]
-        self._bytes -= sum(each.weight for each in removed)
-        return len(removed)
+        weights = [weight for record, _, weight in self._waiting if which(record)]
+        self._waiting = [each for each in self._waiting if not which(each[0])]
+        self._bytes -= sum(weights)
+        return len(weights)
 
     def close(self) -> None:
         """Drops what comes from now on, and lets nobody wait for it."""

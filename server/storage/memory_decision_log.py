@@ -33,7 +33,7 @@ class MemoryDecisionLog:
     @property
     def oldest(self) -> int:
         """The time of the oldest record."""
-        return next((kept.record.time_us for kept in self._kept.values()), 0)
+        return next((record.time_us for record, _, _ in self._kept.values()), 0)
 
     def put(self, record: DecisionRecord) -> None:
         """Takes a record; the oldest ones go."""
@@ -43,19 +43,19 @@ class MemoryDecisionLog:
             self._dropped += 1
             return
         self._written += 1
-        self._bytes += kept.weight
+        self._bytes += kept[2]
         while self._bytes > self._max_bytes:
-            self._bytes -= self._kept.popitem(last=False)[1].weight
+            self._bytes -= self._kept.popitem(last=False)[1][2]
 
     async def find(self, number: int, tag: int) -> DecisionRecord | None:
         """The record of a decision."""
         kept = self._kept.get(number)
-        return None if kept is None or kept.record.tag != tag else kept.record
+        return None if kept is None or kept[0].tag != tag else kept[0]
 
     async def between(self, first: int, last: int, limit: int) -> list[DecisionRecord]:
         """Up to `limit` records of a range of numbers, in their order."""
         numbers = sorted(number for number in self._kept if first <= number <= last)
-        return [self._kept[number].record for number in numbers[: max(limit, 0)]]
+        return [self._kept[number][0] for number in numbers[: max(limit, 0)]]
 
     async def erase(self, identifiers: Sequence[str]) -> int:
         """Removes the records of customers."""
@@ -73,6 +73,6 @@ class MemoryDecisionLog:
         """Has nothing to let go of."""
 
     def _remove(self, which: Callable[[DecisionRecord], bool]) -> int:
-        numbers = [number for number, kept in self._kept.items() if which(kept.record)]
-        self._bytes -= sum(self._kept.pop(number).weight for number in numbers)
+        numbers = [number for number, (record, _, _) in self._kept.items() if which(record)]
+        self._bytes -= sum(self._kept.pop(number)[2] for number in numbers)
         return len(numbers)

@@ -13,7 +13,7 @@ from server.storage.decision_log import SqliteDecisionLog
 from server.storage.decision_queue import GROUP_RECORDS, DecisionQueue
 from tests.support.decision_records import record
 
-RECORDS = 20 * GROUP_RECORDS
+RECORDS = 10 * GROUP_RECORDS
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_put(benchmark: Any, records: list[Any], runner: asyncio.Runner) -> None
     benchmark(queue.put, records[0])
 
 
-@pytest.mark.benchmark(group="decision log: us for a batch of 128")
+@pytest.mark.benchmark(group="decision log: us for a batch of 256")
 def test_encode(benchmark: Any, records: list[Any]) -> None:
     group = [waiting(each) for each in records[:GROUP_RECORDS]]
 
@@ -48,14 +48,14 @@ def test_encode(benchmark: Any, records: list[Any]) -> None:
     assert len(encoded.queries + encoded.columns) / GROUP_RECORDS < 1_400
 
 
-@pytest.mark.benchmark(group="decision log: us for a batch of 128")
+@pytest.mark.benchmark(group="decision log: us for a batch of 256")
 def test_decode(benchmark: Any, records: list[Any]) -> None:
     encoded = encode([waiting(each) for each in records[:GROUP_RECORDS]])
 
     assert len(benchmark(decode, encoded)) == GROUP_RECORDS
 
 
-@pytest.mark.benchmark(group="decision log: us for a batch of 128")
+@pytest.mark.benchmark(group="decision log: us for a batch of 256")
 def test_decode_one(benchmark: Any, records: list[Any]) -> None:
     encoded = encode([waiting(each) for each in records[:GROUP_RECORDS]])
 

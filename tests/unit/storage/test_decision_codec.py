@@ -1,17 +1,23 @@
 """Records of decisions as bytes and back."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from server.domain.decision_record import DecisionRecord
 from server.domain.journal import JournalDamagedError, NewerEntryError
 from server.storage.decision_codec import Encoded, decode, encode, waiting
 from tests.support.decision_records import record, records
 from tests.support.entries import exact
+
+
+def weight(of: DecisionRecord) -> int:
+    return waiting(of)[2]
 
 
 def encoded(*given: DecisionRecord) -> Encoded:
@@ -41,14 +47,24 @@ def test_only_the_numbers_that_are_asked_for_are_decoded() -> None:
     assert decode(batch, 6, 9) == []
 
 
-def test_arrays_of_any_type_and_layout_are_written_as_what_they_mean() -> None:
-    strided = np.arange(20, dtype=np.float64)[::2]
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    "numbers", [np.arange(10, dtype=np.uint16), np.arange(10, dtype=np.int32), np.arange(20)[::2], np.arange(10)[::-1]]
+)
+def test_arrays_of_other_types_and_layouts_are_written_as_what_they_mean(place: int, numbers: NDArray[Any]) -> None:
+    given = [record(1), record(2)]
+    given[place] = given[place]._replace(shown=numbers, variables=numbers.astype(np.float64))
 
-    (found,) = decode(encoded(record(1)._replace(variables=strided, shown=np.arange(10, dtype=np.uint16))))
+    found = decode(encoded(*given))
 
-    assert found.variables.dtype == np.float32
-    assert found.variables.tolist() == strided.tolist()
-    assert found.shown.tolist() == list(range(10))
+    assert [found[place].shown.dtype.char, found[place].variables.dtype.char] == ["l", "f"]
+    assert found[place].shown.tolist() == found[place].variables.tolist() == numbers.tolist()
+    assert exact(found[1 - place]) == exact(given[1 - place])
+
+
+def test_array_that_does_not_fit_its_type_is_refused() -> None:
+    with pytest.raises(TypeError, match="Cannot cast"):
+        encoded(record(1)._replace(shown=np.full(10, 0.5)))
 
 
 def test_arrays_that_should_be_equally_long_and_are_not_are_refused() -> None:
@@ -85,6 +101,6 @@ def test_heavier_records_weigh_more() -> None:
     usual = record(1)
     query = usual.query._replace(candidate_offer_ids=tuple(f"offer-{number}" for number in range(1_000)))
 
-    assert waiting(usual).weight > usual.variables.nbytes
-    assert waiting(usual._replace(query=query)).weight > waiting(usual).weight + 10_000
-    assert waiting(usual._replace(variables=np.zeros(1_000, np.float32))).weight > waiting(usual).weight + 3_000
+    assert weight(usual) > usual.variables.nbytes
+    assert weight(usual._replace(query=query)) > weight(usual) + 10_000
+    assert weight(usual._replace(variables=np.zeros(1_000, np.float32))) > weight(usual) + 3_000

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from server.domain.decision_record import DecisionRecord
@@ -157,7 +158,7 @@ async def test_power_cut_is_not_waited_for(path: Path) -> None:
 
 
 async def test_what_waits_is_bounded_and_the_rest_is_dropped_and_counted(path: Path) -> None:
-    weight = waiting(record(1)).weight
+    weight = waiting(record(1))[2]
     log = await SqliteDecisionLog.open(path, max_pending_bytes=10 * weight + weight // 2)
 
     for number in range(1, 31):
@@ -174,7 +175,7 @@ async def test_what_waits_is_bounded_and_the_rest_is_dropped_and_counted(path: P
 
 
 async def test_records_that_are_erased_while_they_wait_make_room(path: Path) -> None:
-    weight = waiting(record(1)).weight
+    weight = waiting(record(1))[2]
     log = await SqliteDecisionLog.open(path, max_pending_bytes=2 * weight)
     for number in (1, 2):
         log.put(record(number))
@@ -278,6 +279,44 @@ async def test_nothing_is_left_of_erased_customers_among_thousands(path: Path) -
             assert bytes(trace) not in left
     assert not set(await numbers(log)) & {each.number for each in erased}
     await log.close()
+
+
+async def test_nothing_is_left_of_erased_customers_whose_batches_are_small(path: Path) -> None:
+    """Rows that share a page are moved when others go, and deleting them does not reach where they were before.
+
+    It happens to one in thousands; this seed is one that finds it in SQLite 3.40 if rows are not filled up.
+    """
+    rng = random.Random(1)
+    log = await SqliteDecisionLog.open(path)
+    customers = [f"cookie:{rng.getrandbits(96):024x}" for _ in range(600)]
+    number = 0
+    while number < 600:
+        for _ in range(rng.choice([1, 1, 2, 3])):
+            if number < 600:
+                number += 1
+                log.put(_small(record(number, customers[number - 1]), rng.choice([0, 10, 50, 200, 500])))
+        await log.flush()
+    gone = rng.sample(customers, 450)
+
+    for start in range(0, len(gone), 3):
+        await log.erase(gone[start : start + 3])
+
+    left = content(path)
+    assert not [one for one in gone if one.encode() in left]
+    assert len(await numbers(log)) == 150
+    await log.close()
+
+
+def _small(of: DecisionRecord, variables: int) -> DecisionRecord:
+    none = of.lost[:0]
+    floats = none.astype(np.float32)
+    first = slice(1)
+    return of._replace(
+        variables=np.arange(variables, dtype=np.float32), truth=of.truth[:5], capped=none, capped_by=none,
+        shown=of.shown[first], shown_at=of.shown_at[first],
+        propensity=of.propensity[first], expected_value=of.expected_value[first],
+        lost=none, lost_propensity=floats, lost_expected_value=floats,
+    )  # fmt: skip
 
 
 async def test_what_was_deleted_by_retention_is_not_left_either(path: Path) -> None:

@@ -27,10 +27,10 @@ def test_folder_is_free_when_its_server_has_left(tmp_path: Path) -> None:
 
 def test_folder_knows_its_files(tmp_path: Path) -> None:
     with DataFolder.open(tmp_path) as folder:
-        paths = [folder.journal, folder.snapshots, folder.vault, folder.erasures]
+        paths = [folder.journal, folder.snapshots, folder.vault, folder.decisions, folder.erasures]
 
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
-        "journal.db", "snapshots", "vault.db", "erasures",
+        "journal.db", "snapshots", "vault.db", "decisions.db", "erasures",
     ]  # fmt: skip
 
 
