@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from opportune.v1 import catalog_service_pb2, decision_service_pb2, profile_service_pb2
+from opportune.v1 import catalog_service_pb2, decision_service_pb2, outcome_service_pb2, profile_service_pb2
 
 from server.compiling import compile_elsewhere
 from server.domain.clock import microseconds_of
@@ -26,6 +26,7 @@ from server.execution.facts import Facts
 from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
 from server.execution.load import LoadProfiles
 from server.execution.noting import NoteDecision
+from server.execution.outcomes import ListOfferResults, ReportOutcomes
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
 from server.execution.recovery import recover
@@ -38,7 +39,7 @@ from server.execution.writer import Writer
 from server.inference.model import load_models
 from server.settings import Settings
 from server.stores import Stores, open_stores
-from server.wire import catalog, decisions, profiles
+from server.wire import catalog, decisions, outcomes, profiles
 from server.wire.endpoint import Endpoint, StreamEndpoint, endpoints
 from server.wire.grpcio_transport import GrpcioTransport, Transport
 from server.wire.native_transport import NativeTransport
@@ -97,10 +98,19 @@ class _Service:
             retention=timedelta(hours=settings.retention_hours),
         )
         self.snapshotter = Snapshotter(self.state, stores.journal, stores.snapshots, self.clock, policy)
-        self.erase = EraseProfile(
-            self.state, self.writer, stores.journal, stores.vault, stores.ledger, self.snapshotter, self.clock
-        )
         self.note = NoteDecision(self.state, self.writer, stores.decisions, lambda: microseconds_of(self.clock()))
+        self.rank = RankOffers(self.state, self.clock, self.note)
+        self.erase = EraseProfile(
+            self.state,
+            self.writer,
+            stores.journal,
+            stores.vault,
+            stores.ledger,
+            self.snapshotter,
+            self.clock,
+            decisions=stores.decisions,
+            forget_answers=self.rank.forget,
+        )
         self._settings = settings
 
     def profiles(self) -> ProfileUseCases:
@@ -120,16 +130,20 @@ class _Service:
             erase=self.erase,
         )
 
+    def _outcomes(self) -> outcomes.OutcomeServicer:
+        report = ReportOutcomes(self.state, self.writer, self.clock)
+        return outcomes.OutcomeServicer(report, ListOfferResults(self.state), self.clock)
+
     def endpoints(self, compile_catalog: Compile) -> list[Endpoint | StreamEndpoint]:
         """Every method of every service."""
-        rank = RankOffers(self.state, self.clock, self.note)
         servicer = profiles.ProfileServicer(self.profiles(), self.clock, self._settings.max_outstanding, self.closing)
         publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
         services = (
-            (decision_service_pb2, "DecisionService", decisions.DecisionServicer(rank), decisions.LIMITS_BYTES),
+            (decision_service_pb2, "DecisionService", decisions.DecisionServicer(self.rank), decisions.LIMITS_BYTES),
             (profile_service_pb2, "ProfileService", servicer, profiles.LIMITS_BYTES),
             (catalog_service_pb2, "CatalogService", catalogs, catalog.LIMITS_BYTES),
+            (outcome_service_pb2, "OutcomeService", self._outcomes(), outcomes.LIMITS_BYTES),
         )
         return [
             endpoint
@@ -158,7 +172,13 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     service.writer.start()
     stack.push_async_callback(service.writer.close)
     await finish_erasures(
-        recovered.erased, stores.journal, stores.vault, stores.ledger, service.snapshotter, service.clock
+        recovered.erased,
+        stores.journal,
+        stores.vault,
+        stores.ledger,
+        service.snapshotter,
+        service.clock,
+        decisions=stores.decisions,
     )
     await _serve_catalogs(service, settings.catalog, manifests)
     _tune_collector()

@@ -1,5 +1,6 @@
 """The question, "which offers, in which order, for this customer, in this context, now?", and its answer."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
@@ -176,6 +177,27 @@ class Decision(NamedTuple):
         )
 
 
+_ID = re.compile(r"([0-9a-f]{16})([0-9a-f]{16})")
+_TOKEN = re.compile(_ID.pattern + r"\.(0|[1-9][0-9]{0,3})")
+
+
+def decision_id_of(number: int, tag: int) -> str:
+    """The id of a decision: its number, and 64 random bits, so that nobody guesses the ids of others."""
+    return f"{number:016x}{tag:016x}"
+
+
+def parse_decision_id(text: str) -> tuple[int, int] | None:
+    """Number and tag of a decision id, None if it is none."""
+    match = _ID.fullmatch(text)
+    return None if match is None else (int(match[1], 16), int(match[2], 16))
+
+
 def attribution_token(decision_id: str, slot: int) -> str:
     """What callers hand back with an outcome: which decision it belongs to, and which of its offers."""
     return f"{decision_id}.{slot}"
+
+
+def parse_token(text: str) -> tuple[int, int, int] | None:
+    """Number, tag and slot of an attribution token, None if it is none."""
+    match = _TOKEN.fullmatch(text)
+    return None if match is None else (int(match[1], 16), int(match[2], 16), int(match[3]))

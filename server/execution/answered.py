@@ -41,6 +41,11 @@ class AnsweredRequests(Generic[Answer]):
         if request_id:
             self._answers[request_id] = (_fingerprint(body), answer)
 
+    def forget(self, which: Callable[[Answer], bool]) -> None:
+        """Forgets some answers. Looks at all of them, a few milliseconds at most."""
+        for request_id in [name for name, (_, answer) in list(self._answers.items()) if which(answer)]:
+            self._answers.pop(request_id, None)
+
 
 def _fingerprint(body: object) -> bytes:
     return blake2b(repr(body).encode(), digest_size=16).digest()

@@ -7,7 +7,7 @@ that a replay does the same without a clock.
 
 from collections.abc import Callable, Sequence
 
-from server.domain.decision import Decision, Ranking, RankQuery, Result
+from server.domain.decision import Decision, Ranking, RankQuery, Result, decision_id_of
 from server.execution.candidates import find_eligible, hold_back, read_variables
 from server.execution.evaluation import Evaluation, Moment, Snapshot, begin
 from server.execution.scores import score, weigh
@@ -86,7 +86,7 @@ def _run(evaluation: Evaluation, stages: Sequence[Stage]) -> None:
 def _answer(evaluation: Evaluation, ranking: Ranking, result: Result) -> Decision:
     query, moment, snapshot = evaluation.query, evaluation.moment, evaluation.snapshot
     return Decision(
-        decision_id=f"{moment.number:016x}{moment.tag:016x}",
+        decision_id=decision_id_of(moment.number, moment.tag),
         customer_id=query.customer_id,
         placement_id=query.placement_id,
         time=moment.time,

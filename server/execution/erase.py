@@ -13,11 +13,12 @@ The order is such that the server may be killed between any two steps:
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Set
 from functools import partial
 from typing import Any, TypeVar
 
 from server.domain.clock import microseconds_of
+from server.domain.decision_log import DecisionLog
 from server.domain.erasure import Cut, ErasureLedger, ErasureReceipt
 from server.domain.errors import OpportuneError
 from server.domain.identifier import require_identifier
@@ -49,14 +50,19 @@ class EraseProfile:
         ledger: ErasureLedger,
         snapshots: Snapshots,
         clock: Clock,
+        *,
+        decisions: DecisionLog,
+        forget_answers: Callable[[Set[str]], None] = lambda identifiers: None,
     ) -> None:
+        """`forget_answers` takes identifiers out of what is remembered of answers."""
         self._state = state
         self._writer = writer
         self._journal = journal
         self._vault = vault
         self._ledger = ledger
         self._clock = clock
-        self._removal = Removal(journal, vault, ledger, snapshots, clock)
+        self._forget_answers = forget_answers
+        self._removal = Removal(journal, vault, ledger, snapshots, clock, decisions=decisions)
         self._refused: list[frozenset[str]] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._latest_us = 0
@@ -130,6 +136,9 @@ class EraseProfile:
             return
         facts = self._state.facts
         erased.rows = forget(facts, erased.identifiers)
+        for identifier in erased.identifiers:
+            self._state.cached.forget(identifier)
+        self._forget_answers(erased.identifiers)
         erased.offset = written.result().offset
         # With a journal in memory, entries behind it may have been applied in the same turn; they go with it.
         erased.cut = Cut(facts.offset, entry.time_us, self._now_us())

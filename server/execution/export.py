@@ -12,11 +12,13 @@ import numpy as np
 
 from server.domain.attribute import Value, days_since_epoch
 from server.domain.clock import time_of
+from server.domain.contact import ContactKind
 from server.domain.identifier import require_identifier
 from server.domain.journal import Journal
 from server.domain.profile import Profile
 from server.domain.vault import Vault
 from server.execution.exported_changes import ExportedChange, changes_of
+from server.execution.facts import Facts
 from server.execution.profiles import attributes_of, profile_not_found, profile_of
 from server.execution.state import Clock, State
 from server.input.event_times import NEVER, TimeRow
@@ -88,6 +90,7 @@ class ExportProfile:
         for member in members:
             yield from values_of(profiles, member, now)
             yield from consents_of(profiles, member)
+            yield from contacts_of(self._state.facts, member)
 
     async def _texts(self, identifiers: list[str]) -> AsyncIterator[ExportedValue]:
         opened = {} if self._vault is None else await self._vault.read(identifiers)
@@ -129,6 +132,20 @@ def consents_of(profiles: ProfileTable, row: int) -> Iterator[ExportedValue]:
     for purpose, granted in profiles.consents(row).items():
         time_us = int(times[profiles.schema.purposes.index(purpose)])
         yield ExportedValue(profiles.name(row), "consent", purpose, granted, _time_or_none(time_us))
+
+
+def contacts_of(facts: Facts, row: int) -> Iterator[ExportedValue]:
+    """What an identifier was shown, and what became of it."""
+    events, profiles = facts.profiles.contacts.read(row), facts.profiles
+    if events is None:
+        return
+    columns = (events.times_us.tolist(), events.kinds.tolist(), events.subjects.tolist())
+    for time_us, kind, code in zip(*columns, strict=True):
+        if kind in iter(ContactKind):
+            subject = facts.contacts.subjects[code]
+            words = f"{subject.offer_id} at {subject.placement_id} on {subject.channel}"
+            name = ContactKind(kind).name.lower()
+            yield ExportedValue(profiles.name(row), "contacts", name, words, time_of(time_us))
 
 
 def _time(times: TimeRow, column: int) -> datetime | None:

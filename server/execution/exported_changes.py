@@ -9,8 +9,19 @@ import numpy as np
 
 from server.domain.attribute import AttributeType, Schema
 from server.domain.clock import time_of
-from server.domain.journal import DeltasReceived, Entry, IdentifiersLinked, IdentifierUnlinked, ProfilesLoaded
+from server.domain.contact import ContactSubject
+from server.domain.decision import decision_id_of
+from server.domain.journal import (
+    DecisionsMade,
+    DeltasReceived,
+    Entry,
+    IdentifiersLinked,
+    IdentifierUnlinked,
+    OutcomesReported,
+    ProfilesLoaded,
+)
 from server.domain.load import ColumnBatch, LoadColumn
+from server.domain.outcome import Outcome
 from server.domain.profile import ProfileDelta
 
 _SOMEBODY = "another identifier"
@@ -28,22 +39,52 @@ class ExportedChange(NamedTuple):
 
 def changes_of(entry: Entry, identifiers: Set[str], schema: Schema) -> Iterator[ExportedChange]:
     """What an entry says of a customer's identifiers; nothing if it only seemed to be about them."""
-    time = time_of(entry.time_us)
+    change = ExportedChange("", 0, time_of(entry.time_us), None, "")
     match entry:
         case DeltasReceived(_, source, sequence, deltas):
             for delta in deltas:
-                yield from _of_delta(delta, identifiers, ExportedChange(source, sequence, time, None, ""))
-        case ProfilesLoaded(_, source, sequence, batch):
-            for place, identifier in enumerate(batch.customer_ids):
-                if identifier in identifiers:
-                    words = f"{identifier} was loaded: {_loaded(batch, place, schema)}"
-                    yield ExportedChange(source, sequence, time, None, words)
+                yield from _of_delta(delta, identifiers, change._replace(source=source, sequence=sequence))
+        case ProfilesLoaded():
+            yield from _of_load(entry, identifiers, schema, change)
+        case DecisionsMade():
+            yield from _of_decisions(entry, identifiers, change)
+        case OutcomesReported(_, outcomes, _):
+            for outcome in outcomes:
+                if outcome.customer_id in identifiers:
+                    yield change._replace(description=_outcome(outcome))
         case IdentifiersLinked(_, identifier, other) if identifier in identifiers or other in identifiers:
             words = f"{_name(identifier, identifiers)} and {_name(other, identifiers)} were joined"
-            yield ExportedChange("", 0, time, None, words)
+            yield change._replace(description=words)
         case IdentifierUnlinked(_, identifier, other) if identifier in identifiers or other in identifiers:
             others = _name(other, identifiers) if other else "every other identifier"
-            yield ExportedChange("", 0, time, None, f"{_name(identifier, identifiers)} was parted from {others}")
+            yield change._replace(description=f"{_name(identifier, identifiers)} was parted from {others}")
+
+
+def _of_load(
+    entry: ProfilesLoaded, identifiers: Set[str], schema: Schema, change: ExportedChange
+) -> Iterator[ExportedChange]:
+    for place, identifier in enumerate(entry.batch.customer_ids):
+        if identifier in identifiers:
+            words = f"{identifier} was loaded: {_loaded(entry.batch, place, schema)}"
+            yield change._replace(source=entry.source, sequence=entry.sequence, description=words)
+
+
+def _of_decisions(entry: DecisionsMade, identifiers: Set[str], change: ExportedChange) -> Iterator[ExportedChange]:
+    for made in entry.decisions:
+        if made.customer_id in identifiers:
+            shown = ", ".join(_shown(entry.subjects[place]) for place in made.shown)
+            decision_id = decision_id_of(made.number, made.tag)
+            words = f"{made.customer_id} was shown {shown} at {time_of(made.time_us).isoformat()} in {decision_id}"
+            yield change._replace(description=words)
+
+
+def _shown(subject: ContactSubject) -> str:
+    return f"{subject.offer_id} at {subject.placement_id} on {subject.channel}"
+
+
+def _outcome(outcome: Outcome) -> str:
+    worth = f", revenue {outcome.revenue:g}, profit {outcome.profit:g}" if outcome.revenue or outcome.profit else ""
+    return f"{outcome.kind.name.lower()} of {outcome.offer_id} was reported of {outcome.customer_id}{worth}"
 
 
 def _of_delta(delta: ProfileDelta, identifiers: Set[str], change: ExportedChange) -> Iterator[ExportedChange]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from server.domain.clock import microseconds_of
+from server.domain.decision_log import DecisionLog
 from server.domain.erasure import Cut, ErasureLedger
 from server.domain.journal import Journal
 from server.domain.vault import Vault, everything_of
@@ -20,6 +21,7 @@ READ_AT_ONCE = 64
 """An entry may be a load of a thousand customers, or a thousand deltas."""
 
 HOLDINGS_AT_ONCE = 10_000
+_LAST_NUMBER = 2**63 - 1
 _LOG = logging.getLogger(__name__)
 
 
@@ -100,6 +102,22 @@ async def erase_from_vault(vault: Vault, ledger: ErasureLedger) -> int:
     return erased
 
 
+async def erase_from_log(log: DecisionLog, ledger: ErasureLedger) -> int:
+    """Removes the records of those who were erased since; how many records.
+
+    Raises:
+        JournalDamagedError, NewerEntryError, OSError: some may be left.
+    """
+    gone: dict[str, None] = {}
+    after = 0
+    while records := await log.between(after + 1, _LAST_NUMBER, READ_AT_ONCE * 16):
+        after = records[-1].number
+        for record in records:
+            if ledger.covers_stored(record.query.customer_id, record.time_us):
+                gone[record.query.customer_id] = None
+    return await log.erase(list(gone)) if gone else 0
+
+
 async def finish_erasures(  # noqa: PLR0917  # everything that may hold a customer
     found: int,
     journal: Journal,
@@ -107,6 +125,8 @@ async def finish_erasures(  # noqa: PLR0917  # everything that may hold a custom
     ledger: ErasureLedger,
     snapshots: Snapshots,
     clock: Clock,
+    *,
+    decisions: DecisionLog,
 ) -> int:
     """Finishes what an earlier server has begun, and takes away what a backup has brought back.
 
@@ -116,7 +136,7 @@ async def finish_erasures(  # noqa: PLR0917  # everything that may hold a custom
         found: How many rows and entries recovery has found of customers who had been erased.
 
     Returns:
-        How many entries and identifiers of the vault were erased.
+        How many entries, identifiers of the vault and records of decisions were erased.
 
     Raises:
         OpportuneError: JOURNAL_FULL or JOURNAL_FAILED; the next start goes on.
@@ -133,8 +153,9 @@ async def finish_erasures(  # noqa: PLR0917  # everything that may hold a custom
     if vault is not None:
         removed += await erase_from_vault(vault, ledger)
         await vault.scrub(now_us)
+    removed += await erase_from_log(decisions, ledger)
     await snapshots.renew()
     # What is received from now on, in this very microsecond too, is a new customer's.
     await ledger.finish(Cut(journal.head, now_us - 1, now_us - 1))
-    _LOG.info("finished erasures: %d entries and identifiers had something left", removed)
+    _LOG.info("finished erasures: %d entries, identifiers and records had something left", removed)
     return removed

@@ -1,7 +1,7 @@
 """RankOffers: checks a query, decides, explains if asked, and has the decision taken note of."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from time import perf_counter_ns
 
 from server.domain.clock import microseconds_of
@@ -79,6 +79,10 @@ class RankOffers:
             self._note(decision, evaluations, microseconds_of(received))
             self._answered.remember(query.request_id, body, decision)
         return decision
+
+    def forget(self, customer_ids: Set[str]) -> None:
+        """Forgets the answers that are kept for retries of these customers, who are being erased."""
+        self._answered.forget(lambda decision: decision.customer_id in customer_ids)
 
     def _ends_ns(self, query: RankQuery, began_ns: int, time_left_s: float | None) -> int | None:
         """When the answer must be there: by the caller's deadline, and by those of the placements."""

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.journal import (
+    DecisionsMade,
     DeltasReceived,
     Entry,
     IdentifiersLinked,
     IdentifierUnlinked,
+    OutcomesReported,
     ProfilesLoaded,
     Record,
     Redacted,
@@ -34,6 +36,10 @@ def redacted(record: Record, erased: Erased) -> Record:
             kept = _without_deltas(entry, erased)
         case ProfilesLoaded():
             kept = _without_rows(entry, erased)
+        case DecisionsMade():
+            kept = _without_customers(entry, erased)
+        case OutcomesReported():
+            kept = _without_outcomes(entry, erased)
         case IdentifiersLinked(time_us, identifier, other) | IdentifierUnlinked(time_us, identifier, other):
             # What a link says of the one it says of the other.
             about = erased(identifier, time_us) or (bool(other) and erased(other, time_us))
@@ -68,6 +74,30 @@ def _without_links(delta: ProfileDelta, erased: Erased, time_us: int) -> Profile
 
 def _is(left: object, right: object) -> bool:
     return left is right
+
+
+def _without_customers(entry: DecisionsMade, erased: Erased) -> DecisionsMade:
+    """Decisions keep their numbers and what they drew from budgets; who they were made for is gone."""
+    if not any(erased(made.customer_id, entry.time_us) for made in entry.decisions):
+        return entry
+    decisions = (
+        made._replace(customer_id="", household="", tag=0) if erased(made.customer_id, entry.time_us) else made
+        for made in entry.decisions
+    )
+    return entry._replace(decisions=tuple(decisions))
+
+
+def _without_outcomes(entry: OutcomesReported, erased: Erased) -> OutcomesReported | Redacted:
+    """Outcomes that name a customer; one with a token names a decision, which does not know its customer any more."""
+    time_us = entry.time_us
+    pairs = list(zip(entry.outcomes, entry.subjects, strict=True))
+    kept = [pair for pair in pairs if not (pair[0].customer_id and erased(pair[0].customer_id, time_us))]
+    if len(kept) == len(pairs):
+        return entry
+    if not kept:
+        return Redacted(time_us)
+    outcomes, subjects = zip(*kept, strict=True)
+    return entry._replace(outcomes=outcomes, subjects=subjects)
 
 
 def _without_rows(entry: ProfilesLoaded, erased: Erased) -> ProfilesLoaded:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from server.domain.decision_log import DecisionLog
 from server.domain.erasure import Cut, ErasedFrom, ErasureLedger, ErasureReceipt
 from server.domain.journal import Journal, Record, journal_full
 from server.domain.vault import Vault
@@ -30,6 +31,7 @@ class Erased:
         self.texts = texts
         self.rows = 0
         self.entries = 0
+        self.decisions = 0
         self.offset = 0
         self.cut: Cut | None = None
         self.is_cut = False
@@ -44,13 +46,21 @@ class Removal:
     """Removes customers from journal, vault and snapshots, in rounds."""
 
     def __init__(
-        self, journal: Journal, vault: Vault | None, ledger: ErasureLedger, snapshots: Snapshots, clock: Clock
+        self,
+        journal: Journal,
+        vault: Vault | None,
+        ledger: ErasureLedger,
+        snapshots: Snapshots,
+        clock: Clock,
+        *,
+        decisions: DecisionLog,
     ) -> None:
         self._journal = journal
         self._vault = vault
         self._ledger = ledger
         self._snapshots = snapshots
         self._clock = clock
+        self._decisions = decisions
         self._waiting: list[Erased] = []
         self._one_at_a_time = asyncio.Lock()
 
@@ -83,6 +93,7 @@ class Removal:
         for erased in customers:
             await self._note_cut(erased)
         await self._redact(customers)
+        await self._erase_decisions(customers)
         if self._vault is not None:
             await self._vault.scrub(max(_cut(erased).stored_us for erased in customers))
         snapshots = await self._renew()
@@ -109,6 +120,14 @@ class Removal:
             if changed:
                 await self._journal.rewrite(changed)
 
+    async def _erase_decisions(self, customers: Sequence[Erased]) -> None:
+        try:
+            for erased in customers:
+                erased.decisions += await self._decisions.erase(sorted(erased.identifiers))
+        except OSError as error:
+            _LOG.error("the decision log cannot be written, so that an erasure waits: %s", error.strerror)
+            raise journal_full() from error
+
     async def _renew(self) -> int:
         try:
             return await self._snapshots.renew()
@@ -123,11 +142,11 @@ class Removal:
             complete_time=self._clock(),
             identifiers=len(erased.identifiers),
             stores=(
-                ErasedFrom("memory", erased.rows, "identifiers with attributes, counters, consents and links"),
+                ErasedFrom("memory", erased.rows, "identifiers with attributes, consents, contacts and links"),
                 ErasedFrom("journal", erased.entries, "entries rewritten without the customer"),
                 ErasedFrom("snapshots", snapshots, "files removed; one without the customer was written before"),
                 ErasedFrom("vault", erased.texts, texts),
-                ErasedFrom("decision_records", 0, "no decision records are kept by this version"),
+                ErasedFrom("decision_records", erased.decisions, "records of decisions removed from the decision log"),
             ),
         )
 

@@ -169,14 +169,28 @@ def _refuse_aliases(text: str) -> None:
                 raise yaml.YAMLError(f"aliases are not allowed: *{event.anchor}")
 
 
+_BOOL = "tag:yaml.org,2002:bool"
+
+
 class _CatalogLoader(yaml.CSafeLoader):
-    """Reads plain data, and refuses a mapping that has a key twice, as one of the two would be lost."""
+    """Reads plain data, and refuses a mapping that has a key twice, as one of the two would be lost.
+
+    Truth values are those of YAML 1.2: `on` is a key of caps and `no` a language, not true and false.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # it is the base's attribute
+        first: [(tag, regexp) for tag, regexp in resolvers if tag != _BOOL]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         mapping = super().construct_mapping(node, deep=deep)
         if len(mapping) != len(node.value):
             raise yaml.YAMLError(f"a key stands twice in the mapping of line {node.start_mark.line + 1}")
         return mapping
+
+
+_CatalogLoader.add_implicit_resolver(_BOOL, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
 
 
 def _path(prefix: str, location: tuple[int | str, ...]) -> str:

@@ -18,6 +18,7 @@ from opportune.v1 import (
     decision_pb2,
     decision_service_pb2,
     decision_service_pb2_grpc,
+    outcome_service_pb2_grpc,
     profile_pb2,
     profile_service_pb2,
     profile_service_pb2_grpc,
@@ -41,6 +42,7 @@ class Connection:
         # The generated stubs have no types; requests and responses are annotated below.
         self.decisions: Any = decision_service_pb2_grpc.DecisionServiceStub(self.channel)  # type: ignore[no-untyped-call]
         self.profiles: Any = profile_service_pb2_grpc.ProfileServiceStub(self.channel)  # type: ignore[no-untyped-call]
+        self.outcomes: Any = outcome_service_pb2_grpc.OutcomeServiceStub(self.channel)  # type: ignore[no-untyped-call]
         self.catalogs: Any = catalog_service_pb2_grpc.CatalogServiceStub(self.channel)  # type: ignore[no-untyped-call]
 
     async def rank(self, customer_id: str, placement_id: str = "home", **fields: Any) -> decision_pb2.Decision:

@@ -178,7 +178,13 @@ outcomes = st.builds(
     revenue=numbers,
     profit=numbers,
 )
-outcomes_reported = st.builds(OutcomesReported, times_us, tuples(outcomes, 3), tuples(st.none() | subjects, 3))
+outcomes_reported = st.builds(
+    lambda time_us, pairs: OutcomesReported(
+        time_us, tuple(one for one, _ in pairs), tuple(about for _, about in pairs)
+    ),
+    times_us,
+    st.lists(st.tuples(outcomes, st.none() | subjects), max_size=3),
+)
 
 entries: st.SearchStrategy[Entry] = st.one_of(
     catalogs_published,

@@ -16,30 +16,34 @@ from server.execution.export import ExportProfile
 from server.execution.facts import Facts
 from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
 from server.execution.load import LoadProfiles
+from server.execution.noting import NoteDecision
+from server.execution.rank import RankOffers
 from server.execution.recovery import recover
 from server.execution.rejections import RejectionLimit
 from server.execution.snapshotter import SnapshotPolicy, Snapshotter
 from server.execution.sources import Sources
 from server.execution.state import State
 from server.execution.writer import Writer
+from server.storage.decision_log import SqliteDecisionLog
 from server.storage.ledger import FileLedger
 from server.storage.sealing import VaultSealer, key_from
 from server.storage.snapshots import SnapshotFolder
 from server.storage.sqlite_journal import SqliteJournal
 from server.storage.vault import SqliteVault
-from tests.support.catalogs import ATTRIBUTES, catalog_document, compiled_catalog
+from tests.support.catalogs import ATTRIBUTES, catalog_document, compiled_catalog, offer_entry
 from tests.support.clock import ManualClock
 
 KEY = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210"
 MAX_IDENTIFIERS = 8
 DOCUMENT = catalog_document(
+    [offer_entry("soap")],
     attributes=[*ATTRIBUTES, {"id": "email", "type": "text"}, {"id": "full_name", "type": "text"}],
     identity={
         "max_identifiers": MAX_IDENTIFIERS,
         "match": [{"id": "same_email", "parts": [{"attribute": "email", "form": "email"}]}],
     },
 )
-"""One attribute of each type, two of them identifying texts; the same e-mail address is the same customer."""
+"""One offer; an attribute of each type, two of them identifying texts; the same e-mail address is the same customer."""
 
 Anything = AttributeUpdates | ConsentUpdate | Event | None
 
@@ -115,6 +119,8 @@ class Server:
         self._opened.push_async_callback(self.journal.close)
         self.vault = await SqliteVault.open(self.folder / "vault.db", sealer, self.clock)
         self._opened.push_async_callback(self.vault.close)
+        self.log = await SqliteDecisionLog.open(self.folder / "decisions.db")
+        self._opened.push_async_callback(self.log.close)
         self.ledger = FileLedger.open(ledger or self.folder / "erasures")
         snapshots = SnapshotFolder(self.folder / "snapshots")
         self.recovered = await recover(self.journal, snapshots, self.ledger)
@@ -122,7 +128,13 @@ class Server:
         self.state.facts = self.recovered.facts
         self._serve(self.journal, self.vault, sealer, snapshots)
         self.finished = await finish_erasures(
-            self.recovered.erased, self.journal, self.vault, self.ledger, self.snapshotter, self.clock
+            self.recovered.erased,
+            self.journal,
+            self.vault,
+            self.ledger,
+            self.snapshotter,
+            self.clock,
+            decisions=self.log,
         )
         catalog = compiled_catalog(DOCUMENT)
         if self.state.facts.catalog is None:
@@ -143,7 +155,19 @@ class Server:
         self.link = LinkIdentifiers(state, self.writer, clock)
         self.unlink = UnlinkIdentifier(state, self.writer, clock)
         self.export = ExportProfile(state, self.journal, self.vault, clock)
-        self.erase = EraseProfile(state, self.writer, journal, vault, self.ledger, self.snapshotter, clock)
+        note = NoteDecision(state, self.writer, self.log, lambda: microseconds_of(clock()))
+        self.rank = RankOffers(state, clock, note)
+        self.erase = EraseProfile(
+            state,
+            self.writer,
+            journal,
+            vault,
+            self.ledger,
+            self.snapshotter,
+            clock,
+            decisions=self.log,
+            forget_answers=self.rank.forget,
+        )
         self._opened.push_async_callback(self.erase.close)
 
     def watch(self, steps: Steps) -> None:
@@ -156,7 +180,8 @@ class Server:
         self.writer = Writer(journal, self.state, vault)
         self.writer.start()
         self._opened.push_async_callback(self.writer.close)
-        self.erase = EraseProfile(self.state, self.writer, journal, vault, ledger, snapshots, self.clock)
+        log = steps.around(self.log, "decisions", "erase")
+        self.erase = EraseProfile(self.state, self.writer, journal, vault, ledger, snapshots, self.clock, decisions=log)
         self._opened.push_async_callback(self.erase.close)
 
     async def close(self) -> None:

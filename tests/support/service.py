@@ -10,10 +10,12 @@ from server.domain.clock import microseconds_of
 from server.domain.decision import Context, Decision, RankQuery
 from server.domain.errors import OpportuneError
 from server.domain.model import Model
+from server.domain.outcome import Attribution, Outcome
 from server.domain.profile import AttributeUpdates, ConsentUpdate, Event, ProfileDelta
 from server.execution.catalog import publish
 from server.execution.deltas import ApplyProfileDeltas, DeltasApplied
 from server.execution.noting import NoteDecision
+from server.execution.outcomes import ReportOutcomes
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
 from server.execution.rejections import RejectionLimit
@@ -40,6 +42,7 @@ class Service:
         self.sources = Sources(self.state, self.writer)
         limit = RejectionLimit(1_000)
         self.apply = ApplyProfileDeltas(self.state, self.writer, self.sources, clock=self.clock, limit=limit)
+        self.reporter = ReportOutcomes(self.state, self.writer, self.clock)
         self.get_profile = GetProfile(self.state, self.clock)
         if document is not None:
             self.publish(document)
@@ -83,6 +86,10 @@ class Service:
     ) -> DeltasApplied:
         """Applies the deltas of one request."""
         return at_once(self.apply(source, sequence, deltas))
+
+    def report(self, *outcomes: Outcome) -> list[Attribution | None]:
+        """Reports outcomes; what became of each."""
+        return [answer.attribution for answer in at_once(self.reporter(outcomes)).answers]
 
     def attributes(self, customer_id: str = "customer:1") -> Mapping[str, Value]:
         """What is known about a customer."""

@@ -27,6 +27,7 @@ def query_from(request: decision_service_pb2.RankOffersRequest) -> RankQuery:
         request_id=request.request_id,
         validate_only=request.validate_only,
         min_profile_version=request.min_profile_version,
+        further_placement_ids=tuple(request.further_placement_ids),
     )
 
 
@@ -52,8 +53,8 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision) -> None:
 
 def _add_offers(message: decision_pb2.Decision, decision: Decision) -> None:
     """Adds the offers straight from the ranking's columns."""
-    shown, propensities, expected_values, contents, _ = decision.ranking
-    add, decision_id = message.offers.add, decision.decision_id
+    shown, propensities, expected_values, contents, placements = decision.ranking
+    add, decision_id, placement_id = message.offers.add, decision.decision_id, decision.placement_id
     for slot, (offer_id, creative_id, value) in enumerate(shown):
         offer = add()
         offer.offer_id = offer_id
@@ -63,6 +64,7 @@ def _add_offers(message: decision_pb2.Decision, decision: Decision) -> None:
         offer.expected_value = expected_values[slot]
         offer.selection_probability = CERTAIN
         offer.attribution_token = attribution_token(decision_id, slot)
+        offer.placement_id = placements[slot] if placements else placement_id
         if contents:
             offer.content.update(contents[slot].with_texts({}))
 

@@ -9,18 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from server.domain.contact import ContactKind
+from server.domain.decision import RankQuery
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.journal import ProfileErased, journal_full
 from server.domain.load import ColumnBatch, LoadColumn
+from server.domain.outcome import Outcome
 from server.domain.profile import AttributeUpdates, Profile, ProfileDelta
 from server.execution.catalog import publish
 from server.execution.deltas import ApplyProfileDeltas
 from server.execution.erase import EraseProfile, Snapshots
+from server.execution.outcomes import ReportOutcomes
 from server.execution.rejections import RejectionLimit
 from server.execution.sources import Sources
 from server.execution.state import State
 from server.execution.writer import Writer
 from server.storage.ledger import FileLedger, MemoryLedger
+from server.storage.memory_decision_log import MemoryDecisionLog
 from server.storage.memory_journal import MemoryJournal
 from server.storage.sealing import VaultSealer, key_from
 from server.storage.vault import MemoryVault
@@ -58,6 +63,11 @@ async def fill(server: Server) -> None:
     times = np.array([NOON_US, NOON_US], np.int64)
     await server.load.settle(server.load.accept("bulk", 1, ColumnBatch((ANNA, BERT), times, (column,))))
     await server.change(ANNA, AttributeUpdates(set={"visits": 4.0}), source="numbered", sequence=7)
+    for customer_id in (ANNA, BERT):
+        server.rank(RankQuery(customer_id, "home"))
+    await server.log.flush()
+    outcome = Outcome("o-1", ContactKind.ACCEPTED, NOON_US, None, ANNA, "soap", revenue=5.0)
+    await ReportOutcomes(server.state, server.writer, server.clock)([outcome])
     server.clock.advance(minutes=1)
     await server.snapshotter.take()
     server.clock.advance(minutes=1)
@@ -86,10 +96,10 @@ async def test_nothing_is_left_of_an_erased_customer(server: Server) -> None:
     assert receipt.identifiers == 3
     assert {store.store: store.removed for store in receipt.stores} == {
         "memory": 3,
-        "journal": 5,
+        "journal": 7,
         "snapshots": 1,
         "vault": 3,
-        "decision_records": 0,
+        "decision_records": 1,
     }
     assert receipt.complete_time == server.clock.now
     (erased,) = await server.journal.read(receipt.offset - 1, 1)
@@ -194,7 +204,7 @@ async def test_erasures_at_once_share_a_round(server: Server) -> None:
 
     assert renewals.count == 2
     assert [receipt.identifiers for receipt in receipts] == [3, *[1] * 6]
-    assert [receipt.stores[1].removed for receipt in receipts] == [5, *[1] * 6]
+    assert [receipt.stores[1].removed for receipt in receipts] == [7, *[1] * 6]
     await is_gone(server)
 
 
@@ -254,7 +264,7 @@ async def test_server_without_a_data_folder_forgets_everywhere(clock: ManualCloc
     apply = ApplyProfileDeltas(
         state, writer, Sources(state, writer), clock=clock, limit=RejectionLimit(9), sealer=sealer
     )
-    erase = EraseProfile(state, writer, journal, vault, ledger, NoSnapshots(), clock)
+    erase = EraseProfile(state, writer, journal, vault, ledger, NoSnapshots(), clock, decisions=MemoryDecisionLog())
     updates = AttributeUpdates(set={"email": EMAIL, "visits": 1.0})
     await apply("web", 1, [ProfileDelta(ANNA, NOON_US, updates, (PHONE,))])
     await apply("web", 2, [ProfileDelta(BERT, NOON_US, AttributeUpdates(set={"visits": 1.0}))])

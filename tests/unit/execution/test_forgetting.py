@@ -10,6 +10,7 @@ from server.execution.facts import Facts
 from server.execution.forgetting import finish_erasures, forget, forget_erased, redact_journal
 from server.execution.redaction import redacted
 from server.storage.ledger import MemoryLedger
+from server.storage.memory_decision_log import MemoryDecisionLog
 from server.storage.memory_journal import MemoryJournal
 from tests.support.catalogs import number
 from tests.support.clock import ManualClock
@@ -18,6 +19,8 @@ from tests.support.folds import apply, captured, folded, linked, profile, profil
 from tests.support.shared_histories import IDENTIFIERS, SCHEMA, histories, people
 
 CATALOG = published(Schema((number("visits"),)))
+
+LOG = MemoryDecisionLog()
 
 
 class NoSnapshots:
@@ -118,13 +121,13 @@ async def test_nothing_is_read_when_everything_is_finished() -> None:
     await journal.append([CATALOG])
     clock = ManualClock()
 
-    assert await finish_erasures(0, journal, None, ledger, snapshots, clock) == 0
+    assert await finish_erasures(0, journal, None, ledger, snapshots, clock, decisions=LOG) == 0
     await ledger.begin(["c:1"], 50)
-    await finish_erasures(0, journal, None, ledger, snapshots, clock)
+    await finish_erasures(0, journal, None, ledger, snapshots, clock, decisions=LOG)
     assert (snapshots.renewed, ledger.unfinished) == (1, False)
-    await finish_erasures(0, journal, None, ledger, snapshots, clock)
+    await finish_erasures(0, journal, None, ledger, snapshots, clock, decisions=LOG)
     assert snapshots.renewed == 1
-    await finish_erasures(1, journal, None, ledger, snapshots, clock)
+    await finish_erasures(1, journal, None, ledger, snapshots, clock, decisions=LOG)
     assert snapshots.renewed == 2
 
 
@@ -136,8 +139,8 @@ async def test_journal_that_ends_before_an_erasure_is_searched_once() -> None:
     await ledger.cut(["c:1"], Cut(9, 60, 70))
     await ledger.complete(["c:1"], 60)
 
-    assert await finish_erasures(0, journal, None, ledger, snapshots, ManualClock()) == 1
-    assert await finish_erasures(0, journal, None, ledger, snapshots, ManualClock()) == 0
+    assert await finish_erasures(0, journal, None, ledger, snapshots, ManualClock(), decisions=LOG) == 1
+    assert await finish_erasures(0, journal, None, ledger, snapshots, ManualClock(), decisions=LOG) == 0
     assert snapshots.renewed == 1
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from server.domain.attribute import AttributeType
+from server.domain.contact import ContactKind
 from server.domain.offer import Creative
 from server.intelligence.catalog_file import read_catalog
 from tests.support.catalogs import catalog_document, catalog_text, offer_entry, placement_entry, text_of
@@ -213,3 +214,13 @@ def test_half_a_character_is_refused_where_it_stands(field: str) -> None:
     _, problems = read_catalog(json.dumps({"currency": "USD", "offers": [offer], "placements": []}))
 
     assert [problem.path for problem in problems] == [f"offers[0].{field}"]
+
+
+def test_only_true_and_false_are_truth_values() -> None:
+    text = catalog_text([offer_entry("a", caps=[{"count": 1, "window": "1d", "on": "click"}])]).replace("'on'", "on")
+    assert "\n    on: click" in text
+
+    catalog, problems = read_catalog(text + "description: no\n")
+
+    assert problems == []
+    assert catalog.offers[0].caps[0].on is ContactKind.CLICK
