@@ -14,6 +14,17 @@ SLOTS = 10
 EXPIRED_EVERY = 50
 """One offer in so many is over, so that schedules are not all alike."""
 
+GROUP_SIZE = 10
+"""How many offers exclude each other."""
+
+TACTICS = ("discount", "bundle", "points", "content")
+CAPS = (
+    {"count": 3, "window": "30d", "on": "impression"},
+    {"count": 6, "window": "30d", "on": "impression", "of": "exclusion_group"},
+    {"count": 60, "window": "7d", "on": "decision", "of": "tactic"},
+)
+"""The caps of every offer. The first two fill up for customers who ask often."""
+
 
 def catalog(offers: int, model: str, today: date, seed: int) -> str:
     """The text of a catalog of so many offers. Everything but the dates depends on the seed alone."""
@@ -49,11 +60,13 @@ def _offer(
     title = f"Offer {index} in {department}"
     return {
         "id": f"offer-{index}",
-        "tactic": "discount",
+        "tactic": TACTICS[index % len(TACTICS)],
         "value": _value(rng),
         "attributes": {"department": department, **dict(zip(OFFER, features, strict=True))},
         "eligible": " && ".join(conditions),
         "schedule": _schedule(index, today, rng),
+        "exclusion_group": f"group-{index // GROUP_SIZE}",
+        "caps": CAPS,
         "channels": [CHANNEL],
         "creatives": [{"id": "c1", "channel": CHANNEL, "content": {"title": title}}],
     }

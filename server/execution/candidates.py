@@ -15,6 +15,8 @@ from server.input.keys import key_name
 from server.intelligence.caps import Capped
 from server.intelligence.eligibility import Words
 
+_NONE = np.empty(0, np.bool_)
+
 
 def read_variables(evaluation: Evaluation) -> None:
     """What is known of customer and context."""
@@ -38,7 +40,7 @@ def find_eligible(evaluation: Evaluation) -> None:
     catalog, now_days = evaluation.catalog, evaluation.now_days
     policy = catalog.policy
     evaluation.truth = catalog.eligibility.truth(evaluation.variables, now_days)
-    evaluation.conditions = policy.conditions.holds(evaluation.variables, now_days)
+    evaluation.conditions = policy.conditions.holds(evaluation.variables, now_days) if len(policy.conditions) else _NONE
     evaluation.requested = _requested(evaluation)
     evaluation.quiet = _is_quiet(evaluation)
     allowed = catalog.eligibility.eligible(evaluation.truth, _standing(evaluation))

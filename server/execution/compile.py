@@ -227,7 +227,9 @@ class _PlacementCompiler:
             plan = None
         fallback = [self._offers.index[offer] for offer in placement.fallback_offers if offer in self._offers.index]
         sorts = tuple(self._sorts(f"{path}.diversity", placement))
-        return CompiledPlacement(placement, plan, np.array(fallback, np.intp), sorts)
+        groups = {offer.exclusion_group for offer in self._offers.offers} - {""}
+        group_room = np.full(len(groups), float(placement.max_per_group))
+        return CompiledPlacement(placement, plan, np.array(fallback, np.intp), sorts, group_room)
 
     def _sorts(self, path: str, placement: Placement) -> Iterable[Sorts]:
         schema = self._offers.schema
@@ -238,7 +240,7 @@ class _PlacementCompiler:
                 continue
             codes = self._offers.attributes[schema.columns[by]]
             keys = np.where(np.isnan(codes), -1, codes).astype(np.intp)
-            yield Sorts(by, keys, len(attribute.values), most)
+            yield Sorts(by, keys, np.full(len(attribute.values), float(most)), most)
 
     def _plan(self, model_id: str) -> ModelPlan | str:
         """The plan for a model, or why there is none."""

@@ -98,22 +98,27 @@ class ModelPlan:
 
 
 class Sorts(NamedTuple):
-    """What diversity tells offers apart by: `keys` int [offers], -1 for none, below `size`; at most `most` of each."""
+    """What diversity tells offers apart by: `keys` int [offers], -1 for none; at most `most` of each, which `room` says
+    for each key."""
 
     by: str
     keys: IntRow
-    size: int
+    room: NDArray[np.float64]
     most: int
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledPlacement:
-    """A placement with its model, the indices of its fallback offers, and how alike its offers may be."""
+    """A placement with its model, the indices of its fallback offers, and how alike its offers may be.
+
+    `group_room` says for each exclusion group how many of it may be shown: float64 [groups].
+    """
 
     placement: Placement
     model: ModelPlan | None
     fallback: IntRow
     sorts: tuple[Sorts, ...]
+    group_room: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

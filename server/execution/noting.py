@@ -208,6 +208,9 @@ def _joined(parts: Sequence[_Column], nothing: _Column) -> _Column:
 def _columns(ran: Sequence[Evaluation], *, shown: bool) -> tuple[IntRow, Floats, Floats]:
     """The winners, or the best of the others, with their propensities and expected values."""
     places = [evaluation.winners if shown else _others(evaluation) for evaluation in ran]
+    if len(ran) == 1:
+        (rows,), evaluation = places, ran[0]
+        return evaluation.eligible.take(rows), evaluation.propensity.take(rows), evaluation.expected_value.take(rows)
     return (
         _joined([each.eligible.take(rows) for each, rows in zip(ran, places, strict=True)], NOBODY),
         _joined([each.propensity.take(rows) for each, rows in zip(ran, places, strict=True)], NOTHING),
@@ -225,8 +228,12 @@ def _placements(query: RankQuery, ran: Sequence[Evaluation]) -> IntRow:
 
 
 def _others(evaluation: Evaluation) -> IntRow:
-    arbitration = evaluation.arbitration
-    if arbitration is None or len(arbitration.order) > len(evaluation.eligible):
+    """The best of those that did not win, as far as arbitration has sorted them."""
+    arbitration, count = evaluation.arbitration, len(evaluation.eligible)
+    if arbitration is None or (evaluation.query.further_placement_ids and len(arbitration.order) > count):
         return NOBODY
     order = arbitration.order[: MAX_LOST + len(arbitration.winners)]
-    return order[~np.isin(order, arbitration.winners)][:MAX_LOST]
+    lost = np.ones(count, np.bool_)
+    lost[arbitration.winners] = False
+    others: IntRow = order[lost.take(order)][:MAX_LOST]
+    return others

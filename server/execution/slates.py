@@ -76,14 +76,14 @@ def _key(evaluation: Evaluation) -> NDArray[np.float64]:
 
 def _own_limits(evaluation: Evaluation) -> list[Limit]:
     """The limits of the placement itself: so many of a group, so many alike."""
-    eligible, policy, placement = evaluation.eligible, evaluation.catalog.policy, evaluation.placement
+    eligible, placement = evaluation.eligible, evaluation.placement
     limits = [
-        Limit(sorts.keys.take(eligible), np.full(sorts.size, float(sorts.most)), Reason.DIVERSITY)
-        for sorts in placement.sorts
+        Limit(sorts.keys.take(eligible), sorts.room, Reason.DIVERSITY, even=sorts.most) for sorts in placement.sorts
     ]
-    if policy.group_ids:
-        room = np.full(len(policy.group_ids), float(placement.placement.max_per_group))
-        limits.append(Limit(policy.groups.take(eligible), room, Reason.EXCLUSION_GROUP))
+    if len(placement.group_room):
+        groups = evaluation.catalog.policy.groups.take(eligible)
+        most = placement.placement.max_per_group
+        limits.append(Limit(groups, placement.group_room, Reason.EXCLUSION_GROUP, even=most))
     return limits
 
 

@@ -21,6 +21,8 @@ class Limit(NamedTuple):
             are, so a currency is best counted in its smallest unit.
         bound: bool [rows], which rows the limit holds back; None: all that have a key. A row that is not bound still
             uses room up, and may leave less than nothing.
+        even: What `room` says of every key, where it says the same of all, for rows that use up 1 each and are all
+            bound: a hint that makes arbitration faster. None: no hint.
     """
 
     keys: IntRow
@@ -28,6 +30,7 @@ class Limit(NamedTuple):
     reason: Reason
     amounts: NDArray[np.float64] | None = None
     bound: BoolRow | None = None
+    even: int | None = None
 
 
 _Columns: TypeAlias = tuple[list[int], list[float], list[float], list[bool] | None, dict[int, float]]

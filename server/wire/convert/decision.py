@@ -54,7 +54,7 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision) -> None:
 def _add_offers(message: decision_pb2.Decision, decision: Decision) -> None:
     """Adds the offers straight from the ranking's columns."""
     shown, propensities, expected_values, contents, placements = decision.ranking
-    add, decision_id, placement_id = message.offers.add, decision.decision_id, decision.placement_id
+    add, decision_id = message.offers.add, decision.decision_id
     for slot, (offer_id, creative_id, value) in enumerate(shown):
         offer = add()
         offer.offer_id = offer_id
@@ -64,7 +64,8 @@ def _add_offers(message: decision_pb2.Decision, decision: Decision) -> None:
         offer.expected_value = expected_values[slot]
         offer.selection_probability = CERTAIN
         offer.attribution_token = attribution_token(decision_id, slot)
-        offer.placement_id = placements[slot] if placements else placement_id
+        if placements:
+            offer.placement_id = placements[slot]
         if contents:
             offer.content.update(contents[slot].with_texts({}))
 
