@@ -43,6 +43,14 @@ def limits(draw: DrawFn, rows: int) -> Limit:
 
 
 @composite
+def even_limits(draw: DrawFn, rows: int) -> Limit:
+    """Such as groups: the same room for each, and known to be the same."""
+    count, each = draw(st.integers(1, 3)), draw(st.integers(0, 3))
+    counted = draw(st.lists(st.integers(-1, count - 1), min_size=rows, max_size=rows))
+    return Limit(np.array(counted, np.intp), np.full(count, float(each)), Reason.EXCLUSION_GROUP, even=each)
+
+
+@composite
 def contests(draw: DrawFn, pins_max: int = 3) -> Contest:
     rows = draw(st.integers(0, 7))
     values = draw(st.lists(st.tuples(keys, hashes), min_size=rows, max_size=rows))
@@ -52,7 +60,7 @@ def contests(draw: DrawFn, pins_max: int = 3) -> Contest:
         np.array([hash_ for _, hash_ in values], np.uint64),
         draw(st.integers(0, 4)),
         draw(seeds),
-        draw(st.lists(limits(rows), max_size=3)),
+        draw(st.lists(limits(rows), max_size=3) | st.lists(even_limits(rows), max_size=3)),
         draw(st.lists(pin, max_size=pins_max if rows else 0)),
     )
 

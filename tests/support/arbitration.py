@@ -16,15 +16,12 @@ def limit(
     bound: Sequence[bool] | None = None,
     reason: Reason = Reason.CAP,
 ) -> Limit:
-    # Half of what may be said to be even is, so that both ways of filling slots are gone.
-    is_even = amounts is None and bound is None and len(set(room)) == 1 and room[0] == room[0] // 1 and len(keys) % 2
     return Limit(
         np.array(keys, np.intp),
         np.array(room, np.float64),
         reason,
         None if amounts is None else np.array(amounts, np.float64),
         None if bound is None else np.array(bound, np.bool_),
-        int(room[0]) if is_even else None,
     )
 
 
