@@ -262,7 +262,7 @@ def wins_when_freed(contest: Contest, freed: int, places: set[int]) -> bool:
     def without(limit: Limit) -> Limit:
         bound = np.ones(len(limit.keys), np.bool_) if limit.bound is None else limit.bound.copy()
         bound[freed] = False
-        return limit._replace(bound=bound)
+        return limit._replace(bound=bound, even=None)
 
     eased = [without(limit) if place in places else limit for place, limit in enumerate(contest.limits)]
     return freed in arbitrate(contest._replace(limits=eased)).winners
