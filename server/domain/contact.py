@@ -27,6 +27,23 @@ REACHED: dict[ContactKind, tuple[ContactKind, ...]] = {
 }
 """What an outcome says has happened: nobody accepts what was not shown, whoever forgot to report it."""
 
+HOLDING = frozenset({ContactKind.IMPRESSION, ContactKind.CLICK, ContactKind.ACCEPTED, ContactKind.CONVERTED})
+"""What a decision may become and therefore holds. Nobody hopes for a refusal, so that none is held."""
+
+UNCOUNTED = 15
+"""In the place of a kind: an event that stands for more than is kept; whatever counts must take it for too many."""
+
+KIND_MASK = 0xF
+REACHED_SHIFT = 4
+STATE_BITS = 10
+STATE_MASK = (1 << STATE_BITS) - 1
+"""An event's state: its kind in 4 bits, and of a decision a bit for each kind that was reached since."""
+
+
+def reached_bit(kind: ContactKind) -> int:
+    """The bit of a decision's state that says that a kind was reached."""
+    return 1 << (REACHED_SHIFT + kind)
+
 
 class ContactScope(StrEnum):
     """Which contacts count together: those with the same offer, exclusion group, tactic or channel, or all."""
@@ -79,6 +96,21 @@ class ContactSubject(NamedTuple):
     tactic: str = ""
     exclusion_group: str = ""
     draws: tuple[Draw, ...] = ()
+
+    def key(self, scope: ContactScope) -> str | None:
+        """What a scope puts this and others together by; None if it has nothing in common with anything."""
+        match scope:
+            case ContactScope.OFFER:
+                return self.offer_id
+            case ContactScope.EXCLUSION_GROUP:
+                # An offer without a group shares it with nobody.
+                return self.exclusion_group or None
+            case ContactScope.TACTIC:
+                return self.tactic or None
+            case ContactScope.CHANNEL:
+                return self.channel
+            case _:
+                return ""
 
 
 class ContactPolicy(NamedTuple):

@@ -4,6 +4,7 @@ For 1,000 offers on one core: variables 9 us, eligibility 10 us, contacts 15 us 
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -65,18 +66,14 @@ def hold_back(evaluation: Evaluation) -> None:
         rooms += [room._replace(family=room.family + first) for room in capped.rooms]
     evaluation.rooms = rooms
     if policy.meters.limits:
-        evaluation.short = rules.meters.short(evaluation.now_us)
-        for short in evaluation.short:
-            limit = short.limit
-            offers = (limit.carriers & (limit.amounts > short.left)).nonzero()[0]
-            parts.append((offers, np.full(len(offers), rules.first_meter + short.number)))
+        parts += _short(evaluation, rules)
     if parts:
         _take_out(evaluation, parts)
 
 
 def _capped(evaluation: Evaluation, rules: ChannelRules) -> list[tuple[int, Capped]]:
     """What contacts hold back, with the place of the first family of each set."""
-    now_us, slots, lifting = evaluation.now_us, evaluation.slots, evaluation.conditions
+    now_us, slots, lifting = evaluation.now_us, evaluation.all_slots, evaluation.conditions
     profiles = evaluation.snapshot.profiles
     events = None if evaluation.row < 0 else profiles.events(evaluation.row)
     found = []
@@ -87,6 +84,17 @@ def _capped(evaluation: Evaluation, rules: ChannelRules) -> list[tuple[int, Capp
         columns = contact_columns(_household_events(evaluation, events))
         found.append((rules.first_household, rules.household.check(columns, now_us, slots, lifting=lifting)))
     return found
+
+
+def _short(evaluation: Evaluation, rules: ChannelRules) -> Iterator[tuple[IntRow, IntRow]]:
+    """The offers that meters have no room for, with the places of the limits."""
+    shortage, first = rules.meters.short(evaluation.now_us, evaluation.all_slots), rules.first_meter
+    evaluation.short = shortage.limits
+    if len(shortage.offers):
+        yield shortage.offers, shortage.numbers + first
+    for number, limit, left in shortage.limits:
+        offers = limit.offers[limit.carriers & (limit.amounts > left)]
+        yield offers, np.full(len(offers), first + number)
 
 
 def household_of(evaluation: Evaluation) -> str:

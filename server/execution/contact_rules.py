@@ -1,6 +1,5 @@
 """The contact rules of a catalog at work: its policy, bound to what is known of contacts and meters."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from server.execution.compiled import CompiledCatalog
 from server.execution.meter_room import MeterRoom
 from server.execution.policy import ChannelPolicy
 from server.input.contact_book import ContactBook
-from server.input.contacts import UNCOUNTED, Events
+from server.input.contacts import Events
 from server.input.history import HistoryReader
 from server.intelligence.caps import CapCounter, ContactColumns
 
@@ -101,13 +100,4 @@ class ContactRules:
 
 def contact_columns(events: Events | None) -> ContactColumns | None:
     """Events as caps read them."""
-    if events is None:
-        return None
-    kinds = events.kinds
-    uncounted_us = int(events.times_us[kinds == UNCOUNTED].max()) if int(kinds.max(initial=0)) == UNCOUNTED else 0
-    return ContactColumns(events.times_us, kinds, events.subjects, events.reached, uncounted_us)
-
-
-def unmet(purposes: Sequence[int], granted: int) -> bool:
-    """Whether any of these purposes, by their bits, was not granted."""
-    return any(not granted >> bit & 1 for bit in purposes)
+    return None if events is None else ContactColumns(events.times_us, events.states, events.subjects)

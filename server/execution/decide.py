@@ -55,7 +55,9 @@ def _decide_together(snapshot: Snapshot, query: RankQuery, moment: Moment) -> tu
     enabled = [evaluation for evaluation in evaluations if evaluation.placement.placement.enabled]
     if not enabled:
         return _answer(evaluations[0], Ranking(), Result.PLACEMENT_DISABLED), evaluations
+    slots = sum(evaluation.slots for evaluation in enabled)
     for evaluation in enabled:
+        evaluation.all_slots = slots
         _run(evaluation, _UP_TO_VALUES)
     fill_together(enabled)
     ranking = Ranking()

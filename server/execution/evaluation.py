@@ -66,12 +66,13 @@ class Evaluation:
 
     `allowed` holds indices of offers that may be shown, `eligible` those of them that are ranked, which on lower rungs
     may be fewer; `propensity`, `value` and `expected_value` go along with `eligible`, and `winners` are places in it,
-    best first. `held` are the offers that caps and budgets hold back, with the places of what does in `held_by`.
+    best first. `slots` are those of the placement, `all_slots` those of the whole decision. `held` are the offers that
+    caps and budgets hold back, with the places of what does in `held_by`.
     """
 
     __slots__ = (
-        "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "creatives", "eligible",
-        "expected_value", "granted", "held", "held_by", "marks", "model_id", "moment", "now_days", "now_us",
+        "all_slots", "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "creatives",
+        "eligible", "expected_value", "granted", "held", "held_by", "marks", "model_id", "moment", "now_days", "now_us",
         "placement", "plan", "profile", "propensity", "query", "quiet", "requested", "rooms", "row", "rung", "short",
         "slots", "snapshot", "tensors", "truth", "value", "variables", "winners", "worth",
     )  # fmt: skip
@@ -84,6 +85,7 @@ class Evaluation:
     now_us: int
     now_days: float
     slots: int
+    all_slots: int
     channel: str
     creatives: ChannelCreatives
     row: int
@@ -143,7 +145,7 @@ def begin(snapshot: Snapshot, query: RankQuery, moment: Moment, placement_id: st
     evaluation.now_days = days_since_epoch(moment.time)
     evaluation.creatives = catalog.creatives.column(channel, query.context.locale)
     slots = placement.placement.slots
-    evaluation.slots = min(query.max_offers or slots, slots)
+    evaluation.slots = evaluation.all_slots = min(query.max_offers or slots, slots)
     evaluation.rung = Rung.FULL
     evaluation.model_id = ""
     evaluation.cached = None

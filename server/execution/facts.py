@@ -140,7 +140,8 @@ class Facts:
         codes = [contacts.code(subject) for subject in entry.subjects]
         for made in entry.decisions:
             if made.number > contacts.decided:
-                contacts.decide(made, [codes[place] for place in made.shown])
+                contacts.decide(made, [codes[place] for place in made.shown], entry.time_us)
+            contacts.written = max(contacts.written, made.number)
 
     def _apply_outcomes(self, entry: OutcomesReported, offset: int) -> Applied:
         attributed = []

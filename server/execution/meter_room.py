@@ -4,16 +4,18 @@ What a meter has left changes by decisions and outcomes, and by itself when a ho
 kept for as long as it holds, and a decision asks a few arrays instead of every meter.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from server.domain.attribute import IntRow
-from server.input.meters import FOREVER_US, Meters
+from server.input.meters import FOREVER_US, MOST, Meters
 from server.intelligence.meter_limits import MeterLimit, MeterLimits
 
-_MOST_SLOTS = 100
+_NOBODY = -1
+_NOTHING = np.empty(0, np.intp)
 
 
 class ShortLimit(NamedTuple):
@@ -22,6 +24,20 @@ class ShortLimit(NamedTuple):
     number: int
     limit: MeterLimit
     left: int
+
+
+class Shortage(NamedTuple):
+    """What is short: offers for which there is nothing left, the places of their limits, and limits of several offers.
+
+    The offers are those of limits of a single offer: of these, in a catalog with a cap for each, there may be many.
+    """
+
+    offers: IntRow
+    numbers: IntRow
+    limits: Sequence[ShortLimit]
+
+
+NO_SHORTAGE = Shortage(_NOTHING, _NOTHING, ())
 
 
 class MeterRoom:
@@ -34,8 +50,8 @@ class MeterRoom:
         self._left = np.zeros(count, np.int64)
         self._from_us = np.full(count, FOREVER_US, np.int64)
         self._until_us = np.zeros(count, np.int64)
-        # A limit with this much left is reached by no single decision.
-        self._enough = np.array([int(limit.amounts.max(initial=0)) * _MOST_SLOTS for limit in self._limits], np.int64)
+        self._enough: dict[int, NDArray[np.int64]] = {}
+        self._only = np.array([_only(limit) for limit in self._limits], np.intp)
         self._of_meter: dict[str, list[int]] = {}
         for number, limit in enumerate(self._limits):
             self._of_meter.setdefault(limit.meter, []).append(number)
@@ -46,15 +62,33 @@ class MeterRoom:
             for number in self._of_meter.get(meter, ()):
                 self._from_us[number] = FOREVER_US
 
-    def short(self, now_us: int) -> list[ShortLimit]:
-        """The limits that a decision at a time may reach."""
+    def short(self, now_us: int, slots: int) -> Shortage:
+        """What a decision at a time for so many slots may not have, or not have all of."""
         if not self._limits:
-            return []
+            return NO_SHORTAGE
         old: IntRow = ((now_us < self._from_us) | (now_us >= self._until_us)).nonzero()[0]
         for number in old.tolist():
             self._ask(number, now_us)
-        near = (self._left < self._enough).nonzero()[0]
-        return [ShortLimit(number, self._limits[number], max(int(self._left[number]), 0)) for number in near.tolist()]
+        near: IntRow = (self._left < self._enough_for(slots)).nonzero()[0]
+        if not len(near):
+            return NO_SHORTAGE
+        offers = self._only.take(near)
+        single = offers >= 0
+        several = [
+            ShortLimit(number, self._limits[number], max(int(self._left[number]), 0))
+            for number in near[~single].tolist()
+        ]
+        return Shortage(offers[single], near[single], several)
+
+    def _enough_for(self, slots: int) -> NDArray[np.int64]:
+        """With so much left of each limit, no decision for so many slots reaches it."""
+        # A power of two that is no smaller, as there are few of them.
+        most = 1 << (slots - 1).bit_length() if slots else 0
+        enough = self._enough.get(most)
+        if enough is None:
+            amounts = [_enough(limit, most) for limit in self._limits]
+            enough = self._enough[most] = np.array(amounts, np.int64)
+        return enough
 
     def _ask(self, number: int, now_us: int) -> None:
         limit = self._limits[number]
@@ -62,5 +96,16 @@ class MeterRoom:
         if meter is None:
             self._left[number], self._from_us[number], self._until_us[number] = limit.limit, now_us, FOREVER_US
             return
-        self._left[number] = limit.limit - meter.used(now_us, limit.window_us)
+        self._left[number] = max(limit.limit - meter.used(now_us, limit.window_us), -MOST)
         self._from_us[number], self._until_us[number] = now_us, meter.next_us(now_us, limit.window_us)
+
+
+def _enough(limit: MeterLimit, slots: int) -> int:
+    """The most that one decision takes; none has an offer twice."""
+    amounts: list[int] = sorted(limit.amounts.tolist(), reverse=True)
+    return min(sum(amounts[: slots if limit.reserved else 1]), MOST)
+
+
+def _only(limit: MeterLimit) -> int:
+    """The one offer that a limit is for; `_NOBODY` if it is for several."""
+    return int(limit.offers[0]) if len(limit.offers) == 1 else _NOBODY

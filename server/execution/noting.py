@@ -7,6 +7,7 @@ lost is the promise of the last milliseconds, never an outcome.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
@@ -62,6 +63,7 @@ class NoteDecision:
         self._now_us = now_us
         self._last = state.facts.contacts.decided
         self._waiting: list[DecisionMade] = []
+        self._on_their_way: deque[tuple[asyncio.Future[Written], list[DecisionMade]]] = deque()
         self._later = later
         self._timer: asyncio.TimerHandle | None = None
         self.unwritten = 0
@@ -81,7 +83,7 @@ class NoteDecision:
         self._last += 1
         ran = [evaluation for evaluation in evaluations if evaluation.marks]
         if decision.ranking.shown:
-            self._enter(decision, ran)
+            self._enter(decision, ran, received_us)
         for evaluation in ran:
             self._observe(evaluation)
         self._log.put(record_of(decision, evaluations))
@@ -91,6 +93,7 @@ class NoteDecision:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._take_back()
         if not self._waiting:
             return
         made, self._waiting = self._waiting, []
@@ -99,19 +102,29 @@ class NoteDecision:
         place = {code: number for number, code in enumerate(codes)}
         decisions = tuple(each._replace(shown=tuple([place[code] for code in each.shown])) for each in made)
         entry = DecisionsMade(self._now_us(), tuple(subjects[code] for code in codes), decisions)
-        self._writer.write(entry, weight=len(decisions)).add_done_callback(lambda done: self._written(done, made))
+        written = self._writer.write(entry, weight=len(decisions))
+        self._on_their_way.append((written, made))
+        written.add_done_callback(lambda _: self._settle())
 
-    def _written(self, done: "asyncio.Future[Written]", made: list[DecisionMade]) -> None:
-        """Keeps what a full journal has refused for the next time."""
-        error = None if done.cancelled() else done.exception()
-        if error is None:
-            return
-        full = isinstance(error, OpportuneError) and error.reason is ErrorReason.JOURNAL_FULL
-        if not full or len(self._waiting) + len(made) > MOST_WAITING:
-            self.unwritten += len(made)
-            return
-        self._waiting = made + self._waiting
-        self._flush_in(RETRY_S)
+    def _settle(self) -> None:
+        """Tries what a full journal has refused again, after a while."""
+        self._take_back()
+        if self._waiting:
+            self._flush_in(RETRY_S)
+
+    def _take_back(self) -> None:
+        """Has what a full journal has refused wait once more, before what was made since."""
+        refused: list[DecisionMade] = []
+        while self._on_their_way and self._on_their_way[0][0].done():
+            done, made = self._on_their_way.popleft()
+            error = None if done.cancelled() else done.exception()
+            if isinstance(error, OpportuneError) and error.reason is ErrorReason.JOURNAL_FULL:
+                refused += made
+            elif error is not None:
+                self.unwritten += len(made)
+        lost = max(len(refused) + len(self._waiting) - MOST_WAITING, 0) if refused else 0
+        self.unwritten += min(lost, len(refused))
+        self._waiting = refused[lost:] + self._waiting
 
     def _flush_in(self, seconds: float) -> None:
         if self._timer is None:
@@ -121,7 +134,7 @@ class NoteDecision:
         self._timer = None
         self.flush()
 
-    def _enter(self, decision: Decision, ran: Sequence[Evaluation]) -> None:
+    def _enter(self, decision: Decision, ran: Sequence[Evaluation], received_us: int) -> None:
         """Enters a decision in the contact book, and has it written."""
         first = ran[0]
         moment, facts = first.moment, self._state.facts
@@ -140,7 +153,7 @@ class NoteDecision:
             first.now_us + first.catalog.contacts.hold_us,
             tuple(shown),
         )
-        facts.contacts.decide(made, shown)
+        facts.contacts.decide(made, shown, received_us)
         self._waiting.append(made)
         if self._timer is None and len(self._waiting) == 1:
             self._flush_in(FLUSH_S)

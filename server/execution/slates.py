@@ -31,7 +31,7 @@ def fill_slots(evaluation: Evaluation) -> None:
         evaluation.catalog.offers.tie_break.take(evaluation.eligible),
         evaluation.slots,
         evaluation.moment.tag,
-        [*_shared_limits(evaluation, evaluation.eligible), *_own_limits(evaluation)],
+        [*(limit for _, limit in _shared_limits(evaluation, evaluation.eligible)), *_own_limits(evaluation)],
         _pins(evaluation),
     )
     evaluation.arbitration = arbitrate(contest)
@@ -40,8 +40,6 @@ def fill_slots(evaluation: Evaluation) -> None:
 
 def fill_together(evaluations: Sequence[Evaluation]) -> None:
     """The winners of several placements, none of them twice; what is limited is limited for all of them together."""
-    first = evaluations[0]
-    everything = np.arange(len(first.catalog.offers))
     shares = [
         Share(
             evaluation.eligible,
@@ -53,11 +51,12 @@ def fill_together(evaluations: Sequence[Evaluation]) -> None:
         )
         for evaluation in evaluations
     ]
-    limits = [limit for evaluation in evaluations for limit in _shared_limits(evaluation, everything)]
-    together = several(shares, limits, seed=first.moment.tag)
-    arbitration = arbitrate(together.contest)
+    together = several(shares, (), seed=evaluations[0].moment.tag)
+    contest = together.contest
+    contest = contest._replace(limits=[*contest.limits, *_limits_together(evaluations)])
+    arbitration = arbitrate(contest)
     for evaluation, winners in zip(evaluations, together.split(arbitration), strict=True):
-        evaluation.contest, evaluation.arbitration = together.contest, arbitration
+        evaluation.contest, evaluation.arbitration = contest, arbitration
         evaluation.winners = winners
 
 
@@ -87,17 +86,35 @@ def _own_limits(evaluation: Evaluation) -> list[Limit]:
     return limits
 
 
-def _shared_limits(evaluation: Evaluation, offers: IntRow) -> Iterator[Limit]:
-    """What caps and budgets leave for the decision as a whole, over these offers."""
+def _limits_together(evaluations: Sequence[Evaluation]) -> Iterator[Limit]:
+    """What caps and budgets leave, over the candidates of one placement after those of the other.
+
+    All placements have found the same limits, but for those of a channel, which are for its placements alone.
+    """
+    offers = np.concatenate([evaluation.eligible for evaluation in evaluations])
+    channels = np.repeat([each.channel for each in evaluations], [len(each.eligible) for each in evaluations])
+    yield from (limit for of_channel, limit in _shared_limits(evaluations[0], offers) if not of_channel)
+    for channel, evaluation in {each.channel: each for each in evaluations}.items():
+        for of_channel, limit in _shared_limits(evaluation, offers):
+            if of_channel:
+                yield limit._replace(keys=np.where(channels == channel, limit.keys, -1))
+
+
+def _shared_limits(evaluation: Evaluation, offers: IntRow) -> Iterator[tuple[bool, Limit]]:
+    """What caps and budgets leave for the decision as a whole, over these offers; first whether it is of a channel."""
     for room in evaluation.rooms:
         bound = None if room.carriers.all() else room.carriers.take(offers)
-        yield Limit(room.keys.take(offers), room.room, Reason.CAP, None, bound)
-    for short in evaluation.short:
-        limit = short.limit
-        amounts = limit.amounts.take(offers)
+        yield room.of_channel, Limit(room.keys.take(offers), room.room, Reason.CAP, None, bound)
+    size = len(evaluation.catalog.offers)
+    for _, limit, left in evaluation.short:
+        if not limit.reserved:
+            continue
+        amounts, carriers = np.zeros(size), np.zeros(size, np.bool_)
+        amounts[limit.offers], carriers[limit.offers] = limit.amounts, limit.carriers
+        amounts = amounts.take(offers)
         keys = np.where(amounts > 0, 0, -1)
-        bound = limit.carriers.take(offers)
-        yield Limit(keys, np.array([float(short.left)]), limit.reason, amounts.astype(np.float64), bound)
+        room_left = np.array([float(left)])
+        yield limit.of_channel, Limit(keys, room_left, limit.reason, amounts, carriers.take(offers))
 
 
 def _pins(evaluation: Evaluation) -> list[tuple[int, int]]:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from server.domain.contact import DEFAULT_CONTACT_POLICY, REACHED, ContactKind, ContactPolicy, ContactSubject
+from server.domain.contact import DEFAULT_CONTACT_POLICY, REACHED, ContactPolicy, ContactSubject
 from server.domain.journal import DecisionMade
 from server.domain.outcome import AttributedOutcome, Attribution, DecisionRef, Outcome
-from server.input.contacts import Contacts, Reached, Words, decision_words, outcome_words
+from server.input.contacts import SLOT_BITS, Contacts, Reached, Words, decision_words, outcome_words
 from server.input.decision_index import NOBODY, DecisionIndex
 from server.input.identifiers import Identifiers
 from server.input.meters import Meters
@@ -30,9 +30,11 @@ class BookHeader(NamedTuple):
     households_end: int
     outcome_period: int
     outcome_ends: tuple[int, int]
+    written: int
+    holds_us: tuple[int, ...]
 
 
-NO_CONTACTS = BookHeader(0, (), 0, 0, (0, 0))
+NO_CONTACTS = BookHeader(0, (), 0, 0, (0, 0), 0, (DEFAULT_CONTACT_POLICY.hold_us,))
 
 
 class ContactBook:
@@ -40,13 +42,16 @@ class ContactBook:
 
     Attributes:
         decided: The number of the last decision.
+        written: The number of the last decision that the journal is known to have.
         subjects: What contacts were about, by code.
     """
 
     def __init__(self, profiles: ProfileTable) -> None:
         self._profiles = profiles
-        self.policy: ContactPolicy = DEFAULT_CONTACT_POLICY
-        self.decided = 0
+        self._policy = DEFAULT_CONTACT_POLICY
+        # Every catalog's, as what is held was held by the catalog of its time.
+        self._holds_us = {self._policy.hold_us: None}
+        self.decided = self.written = 0
         self.subjects: list[ContactSubject] = []
         self.meters = Meters()
         self.households = Contacts("household_contacts")
@@ -56,6 +61,16 @@ class ContactBook:
         self._household_names = Identifiers("households")
         self._index = DecisionIndex()
         self._outcome_ids = OutcomeIds()
+
+    @property
+    def policy(self) -> ContactPolicy:
+        """How contacts are kept from now on."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: ContactPolicy) -> None:
+        self._policy = policy
+        self._holds_us[policy.hold_us] = None
 
     def code(self, subject: ContactSubject) -> int:
         """The code of a subject, which gets one if it has none."""
@@ -70,14 +85,21 @@ class ContactBook:
         """The row of a household's contacts, or -1."""
         return self._household_names.find(household.encode()) if household else NOBODY
 
-    def decide(self, made: DecisionMade, subjects: Sequence[int]) -> None:
-        """Enters the next decision; the subjects are codes, slot by slot."""
+    def decide(self, made: DecisionMade, subjects: Sequence[int], received_us: int) -> None:
+        """Enters the next decision; the subjects are codes, slot by slot.
+
+        Args:
+            received_us: When it was asked for, or later. Callers may decide for any time, and one far ahead must not
+                make everything before it seem old.
+        """
+        now_us = min(made.time_us, received_us)
         if made.customer_id:
-            self._touch(made, decision_words(subjects))
+            self._touch(made, decision_words(subjects), now_us)
         for slot, code in enumerate(subjects):
             draws = self.subjects[code].draws
             if draws:
-                self.meters.decide(draws, _key(made.number, slot), made.time_us, made.until_us)
+                key = _key(made.number, slot)
+                self.meters.decide(draws, key, time_us=made.time_us, until_us=made.until_us, now_us=now_us)
         self.decided = made.number
 
     def report(self, outcome: Outcome, subject: ContactSubject | None, received_us: int) -> AttributedOutcome:
@@ -95,12 +117,11 @@ class ContactBook:
     def subject_of(self, ref: DecisionRef) -> ContactSubject | None:
         """What a decision's slot was about, None if that is not known any more."""
         row, _ = self._index.find(ref.number, ref.tag)
-        events = None if row == NOBODY else self._profiles.contacts.read(row)
-        if events is None:
+        found = None if row == NOBODY else self._profiles.contacts.decision(row, ref.number, ref.slot)
+        if found is None:
             return None
-        found = (events.numbers == ref.number) & (events.slots == ref.slot) & (events.kinds == ContactKind.DECISION)
-        places = found.nonzero()[0]
-        return self.subjects[int(events.subjects[places[0]])] if len(places) else None
+        events, place = found
+        return self.subjects[int(events.subjects[place])]
 
     def row_of(self, ref: DecisionRef) -> int:
         """The row of the identifier that a decision was made for, or -1."""
@@ -115,13 +136,22 @@ class ContactBook:
     def header(self) -> BookHeader:
         """What goes beside the pages."""
         ids = self._outcome_ids
-        return BookHeader(self.decided, tuple(self.subjects), self._household_names.end, ids.period, ids.ends)
+        return BookHeader(
+            decided=self.decided,
+            subjects=tuple(self.subjects),
+            households_end=self._household_names.end,
+            outcome_period=ids.period,
+            outcome_ends=ids.ends,
+            written=self.written,
+            holds_us=tuple(self._holds_us),
+        )
 
     def restore(self, header: BookHeader, pages: Mapping[str, Iterable[Arrays]]) -> None:
         """Fills an empty book with captured pages, by name."""
         for subject in header.subjects:
             self.code(subject)
-        self.decided = header.decided
+        self.decided, self.written = header.decided, header.written
+        self._holds_us = dict.fromkeys(header.holds_us)
         self.meters.restore(pages.get("meters", ()))
         self.households.restore(pages)
         self._household_names.restore(pages.get("households", ()), header.households_end, ())
@@ -129,39 +159,47 @@ class ContactBook:
         self._index.restore(pages.get("decisions", ()))
         self._outcome_ids.restore(pages, header.outcome_period, header.outcome_ends)
 
-    def _touch(self, made: DecisionMade, words: Words) -> None:
+    def _touch(self, made: DecisionMade, words: Words, now_us: int) -> None:
         """Enters a decision with its customer, and with the household."""
-        profiles, horizon_us = self._profiles, self.policy.horizon_us
-        row = profiles.ensure(made.customer_id)
-        profiles.contacts.add(row, made.time_us, made.number, words, horizon_us)
-        household = NOBODY
-        if made.household:
-            name = made.household.encode()
-            household = self._household_names.find(name)
-            if household < 0:
-                household = self._household_names.add(name)
-            self.households.add(household, made.time_us, made.number, words, horizon_us)
+        oldest_us = now_us - self._policy.horizon_us
+        row = self._profiles.ensure(made.customer_id)
+        self._profiles.contacts.add(row, made.time_us, made.number, words, oldest_us)
+        household = self._household(made.household) if made.household else NOBODY
+        if household != NOBODY:
+            self.households.add(household, made.time_us, made.number, words, oldest_us)
         self._index.add(made.number, made.tag, made.time_us, row, household)
         if not made.number & 0xFFF:
-            self._index.retain(made.time_us - horizon_us)
+            self._index.retain(oldest_us)
+
+    def _household(self, household: str) -> int:
+        name = household.encode()
+        row = self._household_names.find(name)
+        return self._household_names.add(name) if row < 0 else row
 
     def _reach(self, ref: DecisionRef, outcome: Outcome, received_us: int) -> Reached | None:
         row, household = self._index.find(ref.number, ref.tag)
         if row == NOBODY:
             return None
         happened = outcome.kind, min(outcome.event_time_us, received_us)
-        reached = self._profiles.contacts.reach(row, ref.number, ref.slot, happened, self.policy.horizon_us)
+        oldest_us = happened[1] - self._policy.horizon_us
+        reached = self._profiles.contacts.reach(row, ref.number, ref.slot, happened, oldest_us)
         if reached is None:
             return None
         if household != NOBODY:
-            self.households.reach(household, ref.number, ref.slot, happened, self.policy.horizon_us)
-        draws = self.subjects[reached.subject].draws
-        if draws and reached.kinds:
-            time_us, until_us = max(happened[1], reached.decided_us), reached.decided_us + self.policy.hold_us
-            key = _key(ref.number, ref.slot)
-            self.meters.reach(draws, reached.kinds, key, time_us=time_us, until_us=until_us)
+            self.households.reach(household, ref.number, ref.slot, happened, oldest_us)
+        if reached.kinds:
+            self._commit(ref, reached, max(happened[1], reached.decided_us), received_us)
         self.totals.add(reached.subject, reached.kinds, outcome.revenue, outcome.profit)
         return reached
+
+    def _commit(self, ref: DecisionRef, reached: Reached, time_us: int, received_us: int) -> None:
+        """Commits what an outcome commits at a time, instead of what its decision held."""
+        draws = self.subjects[reached.subject].draws
+        if not draws:
+            return
+        for hold_us in self._holds_us:
+            self.meters.release(draws, reached.kinds, _key(ref.number, ref.slot), reached.decided_us + hold_us)
+        self.meters.reach(draws, reached.kinds, time_us=time_us, now_us=min(time_us, received_us))
 
     def _latest(self, outcome: Outcome) -> DecisionRef | None:
         """The latest decision for an outcome's customer and offer within the attribution window."""
@@ -175,9 +213,11 @@ class ContactBook:
             return None
         since_us = outcome.event_time_us - self.policy.attribution_us
         contacts, subjects = self._profiles.contacts, np.array(codes)
-        found = [contacts.latest(member, subjects, since_us) for member in self._profiles.graph.members(row)]
+        # Decisions that the journal gets behind this outcome are not found when it is read again.
+        found = [contacts.latest(member, subjects, since_us, self.written) for member in self._profiles.members(row)]
         number, slot = max(filter(None, found), default=(0, 0))
-        return DecisionRef(number, self._index.tag(number), slot) if number else None
+        tag = self._index.tag(number)
+        return None if tag is None else DecisionRef(number, tag, slot)
 
     def _enter_unattributed(self, outcome: Outcome, subject: ContactSubject | None, received_us: int) -> None:
         """A contact that nobody decided on is one all the same, if it is known whose."""
@@ -186,10 +226,12 @@ class ContactBook:
         code, kinds = self.code(subject), REACHED[outcome.kind]
         row = self._profiles.ensure(outcome.customer_id)
         time_us = min(outcome.event_time_us, received_us)
-        self._profiles.contacts.add(row, time_us, 0, outcome_words(code, 0, kinds), self.policy.horizon_us)
+        words, oldest_us = outcome_words(code, 0, kinds), time_us - self._policy.horizon_us
+        self._profiles.contacts.add(row, time_us, 0, words, oldest_us)
+        self.meters.reach(subject.draws, kinds, time_us=time_us, now_us=time_us)
         self.totals.add(code, kinds, outcome.revenue, outcome.profit)
 
 
 def _key(number: int, slot: int) -> int:
     """What a meter finds the hold of one slot of a decision by."""
-    return number << 8 | slot
+    return number << SLOT_BITS | slot

@@ -10,18 +10,30 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.contact import REACHED, ContactKind
+from server.domain.contact import (
+    KIND_MASK,
+    REACHED,
+    REACHED_SHIFT,
+    STATE_BITS,
+    STATE_MASK,
+    UNCOUNTED,
+    ContactKind,
+    reached_bit,
+)
 from server.input.pages import Arrays, SavedPage
 from server.input.runs import Runs
 
-LARGEST_RUN = 4_096
-UNCOUNTED = 15
-"""The kind of an event that stands for more than a run holds; whatever counts contacts must take it for too many."""
+__all__ = ["LARGEST_RUN", "UNCOUNTED", "Contacts", "Events", "Reached", "decision_words", "joined", "outcome_words"]
 
-_KIND_MASK = 0xF
-_REACHED_SHIFT = 8
-_SLOT_SHIFT = 16
-_SUBJECT_SHIFT = 24
+LARGEST_RUN = 4_096
+SLOT_BITS = 12
+"""One decision may fill 16 placements of 100 slots."""
+
+_SLOT_MASK = (1 << SLOT_BITS) - 1
+_SLOT_SHIFT = STATE_BITS
+_SUBJECT_SHIFT = STATE_BITS + SLOT_BITS
+_UNCOUNTED_WORD = -1
+"""Its kind is `UNCOUNTED`, and its subject -1, which no subject has."""
 
 Words = NDArray[np.int64]
 
@@ -36,22 +48,27 @@ class Events(NamedTuple):
     @property
     def kinds(self) -> Words:
         """What each event is: a `ContactKind`, or `UNCOUNTED`."""
-        return self.words & _KIND_MASK
+        return self.words & KIND_MASK
+
+    @property
+    def states(self) -> Words:
+        """The kind of each event, and the kinds that a decision has reached since."""
+        return self.words & STATE_MASK
 
     @property
     def subjects(self) -> Words:
-        """The code of what each event is about."""
+        """The code of what each event is about; -1 for what stands for more than is kept."""
         return self.words >> _SUBJECT_SHIFT
 
     @property
     def slots(self) -> Words:
         """The place in its decision of what each event is about."""
-        return self.words >> _SLOT_SHIFT & 0xFF
+        return self.words >> _SLOT_SHIFT & _SLOT_MASK
 
     @property
     def reached(self) -> Words:
         """Of each decision, the kinds that were reached since, as bits by kind."""
-        return self.words >> _REACHED_SHIFT & 0xFF
+        return (self.words & STATE_MASK) >> REACHED_SHIFT
 
 
 class Reached(NamedTuple):
@@ -65,11 +82,6 @@ class Reached(NamedTuple):
 def outcome_words(subject: int, slot: int, kinds: Sequence[ContactKind]) -> Words:
     """The events of the stages that an outcome has reached."""
     return np.array([subject << _SUBJECT_SHIFT | slot << _SLOT_SHIFT | kind for kind in kinds], np.int64)
-
-
-def reached_bit(kind: ContactKind) -> int:
-    """The bit of a decision's event that says that a stage was reached."""
-    return 1 << (_REACHED_SHIFT + kind)
 
 
 def decision_words(subjects: Sequence[int] | Words) -> Words:
@@ -89,27 +101,31 @@ class Contacts:
         columns = self._runs.read(row)
         return None if columns is None else Events(*columns)
 
-    def add(self, row: int, time_us: int, number: int, words: Words, horizon_us: int) -> None:
-        """Adds events of one time and decision; events older than the horizon may be let go for them."""
+    def add(self, row: int, time_us: int, number: int, words: Words, oldest_us: int) -> None:
+        """Adds events of one time and decision; events that are not later than the oldest may be let go for them."""
         count = len(words)
         columns = (np.full(count, time_us), np.full(count, number), words)
         if not self._runs.append(row, columns):
-            self._runs.assign(row, self._with_room(row, Events(*columns), time_us - horizon_us))
+            self._runs.assign(row, self._with_room(row, Events(*columns), oldest_us))
+
+    def decision(self, row: int, number: int, slot: int) -> tuple[Events, int] | None:
+        """A row's events, and the place among them of one offer of a decision; None if the row does not know it."""
+        events = self.read(row)
+        if events is None:
+            return None
+        found = (events.numbers == number) & (events.kinds == ContactKind.DECISION) & (events.slots == slot)
+        places = found.nonzero()[0]
+        return (events, int(places[0])) if len(places) else None
 
     def reach(
-        self, row: int, number: int, slot: int, outcome: tuple[ContactKind, int], horizon_us: int
+        self, row: int, number: int, slot: int, outcome: tuple[ContactKind, int], oldest_us: int
     ) -> Reached | None:
         """Notes an outcome (kind and time) of one offer of a decision; None if the row knows no such contact."""
         kind, time_us = outcome
-        columns = self._runs.read(row)
-        if columns is None:
+        found = self.decision(row, number, slot)
+        if found is None:
             return None
-        events = Events(*columns)
-        of_decision = (events.numbers == number) & (events.kinds == ContactKind.DECISION) & (events.slots == slot)
-        places = of_decision.nonzero()[0]
-        if not len(places):
-            return None
-        place = int(places[0])
+        events, place = found
         word, decided_us = int(events.words[place]), int(events.times_us[place])
         new = tuple(stage for stage in REACHED[kind] if not word & reached_bit(stage))
         if new:
@@ -118,15 +134,15 @@ class Contacts:
             for stage in new:
                 writable[2][place] |= reached_bit(stage)
             words = outcome_words(word >> _SUBJECT_SHIFT, slot, new)
-            self.add(row, max(time_us, decided_us), number, words, horizon_us)
+            self.add(row, max(time_us, decided_us), number, words, oldest_us)
         return Reached(word >> _SUBJECT_SHIFT, decided_us, new)
 
-    def latest(self, row: int, subjects: Words, since_us: int) -> tuple[int, int] | None:
-        """Number and slot of the latest decision since a time that was about one of these subjects."""
+    def latest(self, row: int, subjects: Words, since_us: int, last: int) -> tuple[int, int] | None:
+        """Number and slot of the latest decision since a time, up to a number, that was about one of these subjects."""
         events = self.read(row)
         if events is None:
             return None
-        fits = (events.kinds == ContactKind.DECISION) & (events.times_us >= since_us) & (events.numbers > 0)
+        fits = (events.kinds == ContactKind.DECISION) & (events.times_us >= since_us) & (events.numbers <= last)
         places = (fits & np.isin(events.subjects, subjects)).nonzero()[0]
         if not len(places):
             return None
@@ -163,7 +179,7 @@ class Contacts:
         # The events that go stand together for one that counts as any number.
         last_gone = order[excess]
         kept = Events(*(column[order[excess:]] for column in columns))
-        kept.words[0], kept.numbers[0], kept.times_us[0] = UNCOUNTED, 0, columns.times_us[last_gone]
+        kept.words[0], kept.numbers[0], kept.times_us[0] = _UNCOUNTED_WORD, 0, columns.times_us[last_gone]
         return kept
 
 

@@ -65,9 +65,12 @@ class DecisionIndex:
             return NOBODY, NOBODY
         return page.rows_view[place], page.households_view[place]
 
-    def tag(self, number: int) -> int:
-        """The tag of a decision that is known."""
-        return self._pages[number >> _BITS].tags_view[number & _MASK]
+    def tag(self, number: int) -> int | None:
+        """The tag of a decision, None if it is not known any more."""
+        if not 0 <= number < self._pages.rows:
+            return None
+        page, place = self._pages[number >> _BITS], number & _MASK
+        return page.tags_view[place] if len(page.rows) and page.rows_view[place] >= 0 else None
 
     def retain(self, since_us: int) -> None:
         """Lets go of the pages whose decisions were all made before a time."""

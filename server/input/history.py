@@ -63,12 +63,7 @@ class HistoryReader:
         known = self._lookup.shape[1]
         added = np.full((len(self._places), len(self._subjects) - known), _NO_VARIABLE, np.intp)
         for place, subject in enumerate(self._subjects[known:]):
-            keys = {
-                ContactScope.ALL: "",
-                ContactScope.OFFER: subject.offer_id,
-                ContactScope.EXCLUSION_GROUP: subject.exclusion_group,
-                ContactScope.TACTIC: subject.tactic,
-            }
             for number, (scope, places) in enumerate(zip(self._scopes, self._places, strict=True)):
-                added[number, place] = places.get(keys[scope], _NO_VARIABLE)
+                key = subject.key(scope)
+                added[number, place] = _NO_VARIABLE if key is None else places.get(key, _NO_VARIABLE)
         self._lookup = np.concatenate([self._lookup, added], axis=1)

@@ -10,6 +10,7 @@ Sketch: a customer has some ten events and a catalog a handful of families, so t
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -17,30 +18,38 @@ from numpy.typing import NDArray
 
 from server.domain.attribute import BoolRow, IntRow
 from server.domain.cap import Cap
-from server.domain.contact import ContactKind, ContactScope, ContactSubject
+from server.domain.contact import (
+    HOLDING,
+    KIND_MASK,
+    STATE_MASK,
+    UNCOUNTED,
+    ContactKind,
+    ContactScope,
+    ContactSubject,
+    reached_bit,
+)
 from server.domain.offer import Offer
 
 Words = NDArray[np.int64]
-ScopeKey = tuple[ContactScope, str]
 _NO_KEY = -1
+_NO_LIMIT = 1 << 62
+_NEVER = -(1 << 62)
+_RESERVED = HOLDING | {ContactKind.DECISION}
+"""What a decision takes room for, so that one of several offers may fill a cap up by itself."""
 
 
 class ContactColumns(NamedTuple):
-    """Contact events as caps read them.
+    """Contact events as caps read them, int64 [events] each.
 
     Attributes:
-        times_us: When each was, int64 [events].
-        kinds: What each is, a `ContactKind`; anything else makes no cap count it.
-        subjects: The code of what each is about.
-        reached: Of a decision, the kinds that were reached since, as bits by kind.
-        uncounted_us: The latest time before which events may be missing; 0 if none are.
+        times_us: When each was.
+        states: What each is, as `domain/contact.py` lays it out: its kind, and of a decision what it has reached.
+        subjects: The code of what each is about; -1 where events may be missing up to its time.
     """
 
     times_us: Words
-    kinds: Words
+    states: Words
     subjects: Words
-    reached: Words
-    uncounted_us: int
 
 
 class CapFamily(NamedTuple):
@@ -64,6 +73,7 @@ class CapRoom(NamedTuple):
     keys: IntRow
     room: NDArray[np.float64]
     carriers: BoolRow
+    of_channel: bool
 
 
 class Capped(NamedTuple):
@@ -84,44 +94,45 @@ class FamilySet:
 
     Attributes:
         members: For each family and key the carriers with it.
-        key_of: For each family the numbers of its scope keys, which contacts are looked up by.
+        key_of: For each family the numbers of its keys, by what `ContactSubject.key` says.
     """
 
     families: tuple[CapFamily, ...]
     members: tuple[Mapping[int, IntRow], ...]
-    key_of: tuple[Mapping[ScopeKey, int], ...]
-    sizes: tuple[int, ...]
-    windows_us: Words
-    kinds: Words
-    holds: NDArray[np.bool_]
-    limits: tuple[int, ...]
+    key_of: tuple[Mapping[str, int], ...]
 
     def __len__(self) -> int:
         return len(self.families)
 
 
 class CapCounter:
-    """Counts contacts for a set of families. Knows the subjects that were met so far, and learns new ones."""
+    """Counts contacts for a set of families. Knows the subjects that were met so far, and learns new ones.
+
+    What an event counts for is looked up, not worked out: by its state, the age up to which it counts for each family,
+    and by its subject, the key of each family. Keys of all families are numbered one after the other; behind them comes
+    for each family a key that stands for too many, and one that has no limit.
+    """
 
     def __init__(self, families: FamilySet, subjects: Sequence[ContactSubject], hold_us: int) -> None:
-        """`subjects` is read when contacts are about one that has not been met."""
+        """`subjects` is read when there are more than have been met."""
         self._set = families
         self._subjects = subjects
-        self._hold_us = hold_us
-        self._bases = np.cumsum([0, *families.sizes])
-        self._limits = [limit for limit, size in zip(families.limits, families.sizes, strict=True) for _ in range(size)]
-        self._family_of = [number for number, size in enumerate(families.sizes) for _ in range(size)]
-        self._keys = np.empty((len(families), 0), np.int64)
-        self._windows = families.windows_us[:, None]
-        self._kinds = families.kinds[:, None]
-        self._bits = np.left_shift(1, families.kinds)[:, None]
-        self._holds = families.holds[:, None]
-        self._lifted_by = np.array([family.condition for family in families.families], np.intp)
-        self._any_condition = bool((self._lifted_by >= 0).any())
+        sizes = [len(numbers) for numbers in families.key_of]
+        self._bases = [0, *accumulate(sizes)]
+        last = self._bases[-1]
+        caps = [family.cap for family in families.families]
+        self._limits = [cap.count for cap, size in zip(caps, sizes, strict=True) for _ in range(size)]
+        self._limits += [1] * len(caps) + [_NO_LIMIT]
+        self._family_of = [number for number, size in enumerate(sizes) for _ in range(size)] + list(range(len(caps)))
+        self._ages_us = np.array([_ages_us(cap, hold_us) for cap in caps], np.int64).reshape(len(caps), STATE_MASK + 1)
+        self._nothing = last + len(caps)
+        # The last column is what a code of -1 takes.
+        self._keys = np.arange(last, self._nothing)[:, None]
+        self._known = 0
+        lifted_by = np.array([family.condition for family in families.families], np.intp)
+        self._lifted_by = lifted_by if (lifted_by >= 0).any() else None
         self._shared = tuple(
-            number
-            for number, family in enumerate(families.families)
-            if family.cap.of is not ContactScope.OFFER and family.cap.on is not ContactKind.DECLINED
+            number for number, cap in enumerate(caps) if cap.of is not ContactScope.OFFER and cap.on in _RESERVED
         )
 
     def check(
@@ -134,116 +145,110 @@ class CapCounter:
             slots: How many offers the decision has at most: room for more is no limit.
             lifting: Which conditions hold that lift caps, bool [conditions].
         """
-        counts: Mapping[int, int] = {}
-        uncounted: tuple[int, ...] = ()
-        if events is not None:
-            counts = Counter(self._touched(events, now_us, lifting))
-            if events.uncounted_us:
-                uncounted = tuple((now_us - self._set.windows_us < events.uncounted_us).nonzero()[0].tolist())
-        full = [key for key, count in counts.items() if count >= self._limits[key]]
+        counts: Mapping[int, int] = {} if events is None else Counter(self._touched(events, now_us, lifting))
+        limits = self._limits
+        full = [key for key, count in counts.items() if count >= limits[key]]
         rooms = tuple(self._rooms(counts, slots, lifting)) if self._shared else ()
-        if not full and not uncounted:
-            return NOT_CAPPED if not rooms else NOT_CAPPED._replace(rooms=rooms)
-        return self._held_back(full, uncounted, rooms)
+        if full:
+            return self._held_back(full, rooms)
+        return NOT_CAPPED._replace(rooms=rooms) if rooms else NOT_CAPPED
 
     def _touched(self, events: ContactColumns, now_us: int, lifting: BoolRow | None) -> list[int]:
         """The keys that events count for, one for each event and family that counts it."""
-        times_us, kinds, subjects, reached, _ = events
-        if len(subjects) and int(subjects.max()) >= self._keys.shape[1]:
+        if len(self._subjects) > self._known:
             self._learn()
-        ages_us = now_us - times_us
-        is_decision = kinds == ContactKind.DECISION
-        held = is_decision & (ages_us < self._hold_us)
-        counted = (kinds == self._kinds) & (ages_us < self._windows)
-        counted |= self._holds & held & (reached & self._bits == 0)
-        keys = self._keys.take(subjects, axis=1)
-        counted &= keys >= 0
-        if lifting is not None and self._any_condition:
+        counted = now_us - events.times_us < self._ages_us.take(events.states, 1)
+        if lifting is not None and self._lifted_by is not None:
             counted &= ~(lifting.take(self._lifted_by) & (self._lifted_by >= 0))[:, None]
-        touched: list[int] = keys[counted].tolist()
+        touched: list[int] = self._keys.take(events.subjects, 1)[counted].tolist()
         return touched
 
     def _rooms(self, counts: Mapping[int, int], slots: int, lifting: BoolRow | None) -> list[CapRoom]:
         """The families that a decision of so many offers could fill up by itself."""
         rooms = []
         for number in self._shared:
-            family, limit = self._set.families[number], self._set.limits[number]
+            family, limit = self._set.families[number], self._set.families[number].cap.count
             if lifting is not None and family.condition >= 0 and lifting[family.condition]:
                 continue
-            base, size = int(self._bases[number]), self._set.sizes[number]
-            used = {key - base: count for key, count in counts.items() if base <= key < base + size}
+            base, end = self._bases[number], self._bases[number + 1]
+            used = {key - base: count for key, count in counts.items() if base <= key < end}
             if limit - max(used.values(), default=0) >= slots:
                 continue
-            room = np.full(size, float(limit))
+            room = np.full(end - base, float(limit))
             for key, count in used.items():
                 room[key] = max(limit - count, 0)
-            rooms.append(CapRoom(number, family.keys, room, family.carriers))
+            of_channel = family.cap.of is ContactScope.CHANNEL
+            rooms.append(CapRoom(number, family.keys, room, family.carriers, of_channel))
         return rooms
 
-    def _held_back(self, full: Sequence[int], uncounted: Sequence[int], rooms: tuple[CapRoom, ...]) -> Capped:
+    def _held_back(self, full: Sequence[int], rooms: tuple[CapRoom, ...]) -> Capped:
         offers, families = [], []
         for key in full:
             number = self._family_of[key]
-            offers.append(self._set.members[number].get(key - int(self._bases[number]), _NOTHING))
-            families.append(number)
-        for number in uncounted:
-            offers.append(self._set.families[number].carriers.nonzero()[0])
+            members = self._set.members[number]
+            if key < self._bases[-1]:
+                offers.append(members.get(key - self._bases[number], _NOTHING))
+            else:
+                offers.append(np.concatenate([_NOTHING, *members.values()]))
             families.append(number)
         lengths = [len(each) for each in offers]
         return Capped(np.concatenate(offers), np.repeat(np.array(families, np.intp), lengths), rooms)
 
     def _learn(self) -> None:
-        """Looks up the keys of all subjects there are by now."""
-        known = self._keys.shape[1]
-        added = np.full((len(self._set), len(self._subjects) - known), _NO_KEY, np.int64)
-        for place, subject in enumerate(self._subjects[known:]):
+        """Looks up the keys of all subjects there are by now, with room for as many again."""
+        known, count = self._known, len(self._subjects)
+        if count >= self._keys.shape[1]:
+            keys = np.full((len(self._set), 2 * count + 1), self._nothing)
+            keys[:, :known], keys[:, -1] = self._keys[:, :known], self._keys[:, -1]
+            self._keys = keys
+        for code, subject in enumerate(self._subjects[known:], known):
             for number, family in enumerate(self._set.families):
-                key = self._set.key_of[number].get(scope_key(family.cap.of, subject), _NO_KEY)
-                if key >= 0:
-                    added[number, place] = int(self._bases[number]) + key
-        self._keys = np.concatenate([self._keys, added], axis=1)
+                key = subject.key(family.cap.of)
+                place = None if key is None else self._set.key_of[number].get(key)
+                if place is not None:
+                    self._keys[number, code] = self._bases[number] + place
+        self._known = count
 
 
-def scope_key(scope: ContactScope, subject: ContactSubject) -> ScopeKey:
-    """What a scope puts a subject's contacts together by."""
-    match scope:
-        case ContactScope.OFFER:
-            return scope, subject.offer_id
-        case ContactScope.EXCLUSION_GROUP:
-            return scope, subject.exclusion_group
-        case ContactScope.TACTIC:
-            return scope, subject.tactic
-        case ContactScope.CHANNEL:
-            return scope, subject.channel
-        case _:
-            return scope, ""
+def _ages_us(cap: Cap, hold_us: int) -> list[int]:
+    """For each state of an event, the age below which it counts for a cap."""
+    is_held = cap.on in HOLDING
+    ages_us = []
+    for state in range(STATE_MASK + 1):
+        kind = state & KIND_MASK
+        if kind == cap.on:
+            ages_us.append(cap.window_us)
+        elif kind == ContactKind.DECISION and is_held and not state & reached_bit(cap.on):
+            ages_us.append(hold_us)
+        elif kind == UNCOUNTED:
+            ages_us.append(max(cap.window_us, hold_us) if is_held else cap.window_us)
+        else:
+            ages_us.append(_NEVER)
+    return ages_us
 
 
 def compile_families(offers: Sequence[Offer], caps: Sequence[tuple[Cap, BoolRow, int]], channel: str) -> FamilySet:
     """The families of these caps, each with its carriers and its condition, for decisions on a channel."""
+    subjects = [ContactSubject(o.id, "", channel, o.tactic, o.exclusion_group) for o in offers]
     families, members, key_of = [], [], []
     for cap, carriers, condition in caps:
-        subjects = [ContactSubject(o.id, "", channel, o.tactic, o.exclusion_group) for o in offers]
-        numbers: dict[ScopeKey, int] = {}
+        numbers: dict[str, int] = {}
         keys = np.full(len(offers), _NO_KEY, np.intp)
         for place, subject in enumerate(subjects):
-            key = scope_key(cap.of, subject)
-            # An offer without a group shares it with nobody.
-            if cap.of in (ContactScope.ALL, ContactScope.CHANNEL) or key[1]:
+            key = subject.key(cap.of)
+            if key is not None:
                 keys[place] = numbers.setdefault(key, len(numbers))
         families.append(CapFamily(cap, carriers, keys, condition))
-        carried = (carriers & (keys >= 0)).nonzero()[0]
-        order = carried[np.argsort(keys[carried], kind="stable")]
-        parts = np.split(order, np.flatnonzero(np.diff(keys[order])) + 1) if len(order) else []
-        members.append({int(keys[part[0]]): part for part in parts})
+        members.append(_by_key(carriers, keys))
         key_of.append(numbers)
-    return FamilySet(
-        families=tuple(families),
-        members=tuple(members),
-        key_of=tuple(key_of),
-        sizes=tuple(len(numbers) for numbers in key_of),
-        windows_us=np.array([cap.window_us for cap, _, _ in caps], np.int64),
-        kinds=np.array([cap.on for cap, _, _ in caps], np.int64),
-        holds=np.array([cap.on not in (ContactKind.DECISION, ContactKind.DECLINED) for cap, _, _ in caps], np.bool_),
-        limits=tuple(cap.count for cap, _, _ in caps),
-    )
+    return FamilySet(tuple(families), tuple(members), tuple(key_of))
+
+
+def _by_key(carriers: BoolRow, keys: IntRow) -> dict[int, IntRow]:
+    """The carriers with each key."""
+    carried = (carriers & (keys >= 0)).nonzero()[0]
+    if not len(carried):
+        return {}
+    order = carried[np.argsort(keys[carried], kind="stable")]
+    parts = np.split(order, np.flatnonzero(np.diff(keys[order])) + 1)
+    return {int(keys[part[0]]): part for part in parts}
