@@ -141,9 +141,10 @@ class ProfileTable:
 
     def events(self, row: int) -> Events | None:
         """The contact events of all identifiers of a row's customer, None if there are none. Views: do not keep."""
-        if self.graph.customer(row) == row:
+        members = self.graph.members(row)
+        if len(members) == 1:
             return self.contacts.read(row)
-        return joined(self.contacts.read(member) for member in self.graph.members(row))
+        return joined(self.contacts.read(member) for member in members)
 
     def update_us(self, row: int) -> int:
         """The newest event time of a row's changes, in microseconds since 1970; `NEVER` if there were none."""

@@ -9,6 +9,7 @@ from server.execution.rank import MAX_CANDIDATES, MAX_CONTEXT_ATTRIBUTES, MAX_LO
 from server.intelligence.conditions.lexer import MAX_BYTES
 from tests.support.catalogs import catalog_document, offer_entry
 from tests.support.clock import NOON
+from tests.support.folds import linked
 from tests.support.service import Service, offer_ids
 
 DOCUMENT = catalog_document([offer_entry("a", 1.0), offer_entry("b", 2.0, eligible="customer.visits > 5")])
@@ -163,3 +164,14 @@ def test_query_is_checked_before_the_catalog_is_looked_at() -> None:
         Service().ranker(RankQuery("", "home", Context()))
 
     assert refused.value.reason is ErrorReason.INVALID_FIELD
+
+
+def test_contacts_count_across_all_identifiers_of_a_customer() -> None:
+    service = Service(catalog_document([offer_entry("a", eligible="history.decisions_7d < 2.0")]))
+    service.set("cookie", visits=1.0)
+    service.set("card", visits=1.0)
+    service.writer.write(linked("cookie", "card"))
+
+    shown = [offer_ids(service.rank(customer_id)) for customer_id in ("cookie", "card", "cookie", "card")]
+
+    assert shown == [["a"], ["a"], [], []]

@@ -3,10 +3,11 @@ import pytest
 
 from server.domain.attribute import Attribute, AttributeType, MergeRule
 from server.domain.profile import AttributeUpdates, ConsentUpdate, Event
+from server.input.contacts import decision_words
 from server.input.pages import PAGE_ROWS
 from server.input.profiles import ProfileTable
 from tests.support.catalogs import category, count, merged, number, text_set
-from tests.support.clock import us_ago
+from tests.support.clock import NOON_US, us_ago
 from tests.support.tables import (
     attributes,
     change,
@@ -311,3 +312,19 @@ def test_update_time_of_a_joined_customer_is_the_newest() -> None:
     link(profiles, "a", "b")
 
     assert profiles.update_us(profiles.graph.customer(profiles.find("a"))) == us_ago(hours=1)
+
+
+def test_contacts_of_all_identifiers_are_the_customers_whichever_row_is_asked() -> None:
+    profiles = people()
+    for number_, customer_id in enumerate("abc", 1):
+        put(profiles, customer_id, {"visits": 1.0})
+        profiles.contacts.add(profiles.find(customer_id), NOON_US, number_, decision_words([0]), 0)
+    link(profiles, "a", "b")
+
+    found = {name: profiles.events(profiles.find(name)) for name in "abc"}
+    of_customer = profiles.events(profiles.graph.customer(profiles.find("b")))
+
+    numbers = {name: sorted(events.numbers.tolist()) for name, events in found.items() if events is not None}
+    assert numbers == {"a": [1, 2], "b": [1, 2], "c": [3]}
+    assert of_customer is not None
+    assert sorted(of_customer.numbers.tolist()) == [1, 2]
