@@ -1,7 +1,8 @@
 """Columns of many customers at once: what `VariableReader` reads of one customer, for a block of them, bit by bit.
 
 A page of 512 rows with four plain columns costs some 20 us: which rows are customers, one gather, no Python for each
-customer. Only the sums of windows cost some for each customer who has day buckets (`DayBuckets.gather`).
+customer. Most of it is waiting for memory, as the cells of a column are a row apart. Only the sums of windows cost some
+for each customer who has day buckets (`DayBuckets.gather`).
 """
 
 import math
@@ -31,7 +32,7 @@ class TableLaidOutAnewError(RuntimeError):
 
 
 class Block(NamedTuple):
-    """Customers of one page of the table, at most 512: their rows and float32 [columns, rows]. Copies: keep them."""
+    """Customers of a few pages of the table: their rows in order, and float32 [columns, rows]. Copies: keep them."""
 
     rows: IntRow
     values: FloatRow
@@ -55,8 +56,13 @@ class CustomerColumns:
         # What decayed sums are scaled by is gathered behind what is asked for.
         self._gathered: IntRow = np.concatenate([columns, self._decayed.landmarks]).astype(np.intp)
 
-    def blocks(self, now_days: float) -> Iterator[Block]:
-        """All customers, page by page; pages without customers are left out.
+    @property
+    def has_windows(self) -> bool:
+        """Whether some of the columns are sums of windows, which cost much more for customers who have day buckets."""
+        return self._windows.count > 0
+
+    def blocks(self, now_days: float, pages: int = 1) -> Iterator[Block]:
+        """All customers, so many pages at a time; where there are no customers there is no block.
 
         Between two blocks the table may change. A customer who is joined or parted meanwhile gets another row, and so
         may come twice or not at all; rows that were let go of never come.
@@ -67,10 +73,12 @@ class CustomerColumns:
         number = 0
         while number < len(self._table.pages):
             self._check()
-            rows = customers_of_page(self._table, number)
+            numbers = range(number, min(number + pages, len(self._table.pages)))
+            customers = [customers_of_page(self._table, each) for each in numbers]
+            rows = customers[0] if len(customers) == 1 else np.concatenate(customers)
             if len(rows):
                 yield Block(rows, self.read(rows, now_days))
-            number += 1
+            number += pages
 
     def read(self, rows: IntRow, now_days: float) -> FloatRow:
         """The columns of any rows, in their order, at a time in days since 2020: float32 [columns, rows].
@@ -126,20 +134,23 @@ class _Windows:
     """Sums of windows among some columns.
 
     They are summed in float64 in the order of the buckets, like those of one customer.
+
+    Attributes:
+        count: How many different ones there are.
     """
 
     def __init__(self, aggregates: Aggregates, columns: IntRow) -> None:
         self._places: IntRow = np.flatnonzero(aggregates.windows[columns])
         windowed, self._sums = np.unique(columns[self._places], return_inverse=True)
-        self._count = len(windowed)
+        self.count = len(windowed)
         self._windowed, self._days = windowed, aggregates.windows[windowed]
         self._width = len(aggregates.windows)
         self._sum_of_column = np.zeros(self._width, np.intp)
-        self._sum_of_column[windowed] = np.arange(self._count)
+        self._sum_of_column[windowed] = np.arange(self.count)
 
     def read(self, values: FloatRow, buckets: DayBuckets, rows: IntRow, now_days: float) -> None:
         """Puts the sums of customers who have day buckets in place."""
-        if not self._count:
+        if not self.count:
             return
         owners, sizes, keys, amounts = buckets.gather(rows)
         if not len(owners):
@@ -150,9 +161,9 @@ class _Windows:
         begins = np.full(self._width, bucket_key(tomorrow, 0))
         begins[self._windowed] = (tomorrow - self._days) << 16
         counts = np.flatnonzero((keys < bucket_key(tomorrow, 0)) & (keys >= begins[columns]))
-        sums = np.repeat(np.arange(len(owners)) * self._count, sizes)[counts] + self._sum_of_column[columns[counts]]
-        totals = within_float32(np.bincount(sums, amounts[counts], len(owners) * self._count))
-        values[self._places[:, None], owners] = totals.reshape(-1, self._count).T[self._sums]
+        sums = np.repeat(np.arange(len(owners)) * self.count, sizes)[counts] + self._sum_of_column[columns[counts]]
+        totals = within_float32(np.bincount(sums, amounts[counts], len(owners) * self.count))
+        values[self._places[:, None], owners] = totals.reshape(-1, self.count).T[self._sums]
 
 
 class _DecayedSums:
