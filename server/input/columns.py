@@ -6,7 +6,7 @@ for each customer who has day buckets (`DayBuckets.gather`).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +16,16 @@ from server.domain.attribute import FloatRow, IntRow, Schema
 from server.input.aggregates import Aggregates, decayed, within_float32
 from server.input.customers import customers_of_page
 from server.input.day_buckets import DayBuckets, bucket_key, columns_of_keys
-from server.input.pages import PAGE_ROWS, by_page
+from server.input.pages import PAGE_MASK, PAGE_ROWS, by_page
 from server.input.profiles import ProfileTable
 from server.input.rows import RowPage
 
 Bits = NDArray[np.uint32]
 
-_WHOLE_PAGE = np.arange(PAGE_ROWS)
+Part = tuple[int, IntRow | slice, IntRow | slice]
+"""A page's number, where its rows stand among those that are read, and their places in the page: a slice for all."""
+
+_NOBODY = np.empty(0, np.intp)
 _FEW_ROWS = PAGE_ROWS // 8
 """So many rows of a page are picked cell by cell; for more, whole columns are faster."""
 
@@ -56,29 +59,34 @@ class CustomerColumns:
         # What decayed sums are scaled by is gathered behind what is asked for.
         self._gathered: IntRow = np.concatenate([columns, self._decayed.landmarks]).astype(np.intp)
 
-    @property
-    def has_windows(self) -> bool:
-        """Whether some of the columns are sums of windows, which cost much more for customers who have day buckets."""
-        return self._windows.count > 0
-
-    def blocks(self, now_days: float, pages: int = 1) -> Iterator[Block]:
-        """All customers, so many pages at a time; where there are no customers there is no block.
-
-        Between two blocks the table may change. A customer who is joined or parted meanwhile gets another row, and so
-        may come twice or not at all; rows that were let go of never come.
+    def blocks(self, now_days: float) -> Iterator[Block]:
+        """All customers, page by page; pages without customers are left out. Between two blocks the table may change.
 
         Raises:
             TableLaidOutAnewError: between two blocks.
         """
         number = 0
         while number < len(self._table.pages):
-            self._check()
-            numbers = range(number, min(number + pages, len(self._table.pages)))
-            customers = [customers_of_page(self._table, each) for each in numbers]
-            rows = customers[0] if len(customers) == 1 else np.concatenate(customers)
-            if len(rows):
-                yield Block(rows, self.read(rows, now_days))
-            number += pages
+            block = self.block(range(number, number + 1), now_days)
+            if len(block.rows):
+                yield block
+            number += 1
+
+    def block(self, pages: range, now_days: float) -> Block:
+        """The customers of some pages, as far as there are such pages; there may be none.
+
+        Whoever goes through all pages that way, while the table changes, sees each customer once, but for those who
+        are joined or parted meanwhile: they get another row, and so may come twice or not at all. Rows that were let
+        go of never come.
+
+        Raises:
+            TableLaidOutAnewError.
+        """
+        self._check()
+        last = min(pages.stop, len(self._table.pages))
+        customers = [(number, customers_of_page(self._table, number)) for number in range(pages.start, last)]
+        rows = np.concatenate([_NOBODY, *(mine for _, mine in customers)])
+        return Block(rows, self._read(rows, _parts(customers), now_days))
 
     def read(self, rows: IntRow, now_days: float) -> FloatRow:
         """The columns of any rows, in their order, at a time in days since 2020: float32 [columns, rows].
@@ -87,9 +95,12 @@ class CustomerColumns:
             TableLaidOutAnewError.
         """
         self._check()
+        return self._read(rows, by_page(rows), now_days)
+
+    def _read(self, rows: IntRow, parts: Iterable[Part], now_days: float) -> FloatRow:
         values = np.empty((len(self._gathered), len(rows)), np.float32)
         granted = np.empty(len(rows) if self._purposes else 0, np.uint32)
-        for number, mine, places in by_page(rows):
+        for number, mine, places in parts:
             page = self._table.pages[number]
             values[:, mine] = self._cells(page, places)
             if self._purposes:
@@ -117,13 +128,13 @@ class CustomerColumns:
             granted[mine] = self._table.pages[number].granted[places]
         return granted
 
-    def _cells(self, page: RowPage, places: IntRow) -> FloatRow:
+    def _cells(self, page: RowPage, places: IntRow | slice) -> FloatRow:
         """The gathered columns of some rows of a page: float32 [columns, rows]."""
+        if isinstance(places, slice):
+            return page.values.T[self._gathered]
         if len(places) <= _FEW_ROWS:
             return page.values[places, self._gathered[:, None]]
-        columns = page.values.T[self._gathered]
-        whole = len(places) == PAGE_ROWS and bool((places == _WHOLE_PAGE).all())
-        return columns if whole else columns.take(places, axis=1)
+        return page.values.T[self._gathered].take(places, axis=1)
 
     def _check(self) -> None:
         if self._table.schema is not self._schema:
@@ -134,23 +145,20 @@ class _Windows:
     """Sums of windows among some columns.
 
     They are summed in float64 in the order of the buckets, like those of one customer.
-
-    Attributes:
-        count: How many different ones there are.
     """
 
     def __init__(self, aggregates: Aggregates, columns: IntRow) -> None:
         self._places: IntRow = np.flatnonzero(aggregates.windows[columns])
         windowed, self._sums = np.unique(columns[self._places], return_inverse=True)
-        self.count = len(windowed)
+        self._count = len(windowed)
         self._windowed, self._days = windowed, aggregates.windows[windowed]
         self._width = len(aggregates.windows)
         self._sum_of_column = np.zeros(self._width, np.intp)
-        self._sum_of_column[windowed] = np.arange(self.count)
+        self._sum_of_column[windowed] = np.arange(self._count)
 
     def read(self, values: FloatRow, buckets: DayBuckets, rows: IntRow, now_days: float) -> None:
         """Puts the sums of customers who have day buckets in place."""
-        if not self.count:
+        if not self._count:
             return
         owners, sizes, keys, amounts = buckets.gather(rows)
         if not len(owners):
@@ -161,9 +169,9 @@ class _Windows:
         begins = np.full(self._width, bucket_key(tomorrow, 0))
         begins[self._windowed] = (tomorrow - self._days) << 16
         counts = np.flatnonzero((keys < bucket_key(tomorrow, 0)) & (keys >= begins[columns]))
-        sums = np.repeat(np.arange(len(owners)) * self.count, sizes)[counts] + self._sum_of_column[columns[counts]]
-        totals = within_float32(np.bincount(sums, amounts[counts], len(owners) * self.count))
-        values[self._places[:, None], owners] = totals.reshape(-1, self.count).T[self._sums]
+        sums = np.repeat(np.arange(len(owners)) * self._count, sizes)[counts] + self._sum_of_column[columns[counts]]
+        totals = within_float32(np.bincount(sums, amounts[counts], len(owners) * self._count))
+        values[self._places[:, None], owners] = totals.reshape(-1, self._count).T[self._sums]
 
 
 class _DecayedSums:
@@ -187,6 +195,15 @@ class _DecayedSums:
         """Puts what the sums are worth in place of what they were worth at their landmarks."""
         if len(self._places):
             values[self._places] = decayed(values[self._places], landmarks, now_days * self._rates)
+
+
+def _parts(customers: Iterable[tuple[int, IntRow]]) -> Iterator[Part]:
+    """The rows of some pages one after the other; most pages are full of customers, and are read whole."""
+    start = 0
+    for number, rows in customers:
+        end = start + len(rows)
+        yield number, slice(start, end), slice(None) if len(rows) == PAGE_ROWS else rows & PAGE_MASK
+        start = end
 
 
 def _purposes(schema: Schema, columns: IntRow) -> list[tuple[np.uint32, list[int]]]:
