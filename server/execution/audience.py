@@ -113,13 +113,15 @@ class AudienceScan:
             TableLaidOutAnewError: the condition is about attributes that customers do not have any more.
         """
         before = began = perf_counter()
-        while before - began < TURN_S and self._next < len(self._profiles.pages):
+        while self._next < len(self._profiles.pages):
             rows, holds = self.step()
             self.customers += len(rows)
             self.count += int(np.count_nonzero(holds))
-            after = perf_counter()
-            self._pages = _pages_for(self._pages, after - before)
-            before = after
+            now = perf_counter()
+            self._pages = _pages_for(self._pages, now - before)
+            if now - began >= TURN_S:
+                break
+            before = now
         return self._next < len(self._profiles.pages)
 
     def step(self) -> tuple[IntRow, BoolRow]:
