@@ -11,11 +11,18 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from opportune.v1 import catalog_service_pb2, decision_service_pb2, outcome_service_pb2, profile_service_pb2
+from opportune.v1 import (
+    audience_service_pb2,
+    catalog_service_pb2,
+    decision_service_pb2,
+    outcome_service_pb2,
+    profile_service_pb2,
+)
 
 from server.compiling import compile_elsewhere
 from server.domain.clock import microseconds_of
 from server.domain.model import Manifest, Model
+from server.execution.audience import CountAudience
 from server.execution.catalog import Compile, ListOffers, PublishCatalog, publish, refusal
 from server.execution.compile import compile_text
 from server.execution.compiled import CompiledCatalog
@@ -39,7 +46,7 @@ from server.execution.writer import Writer
 from server.inference.model import load_models
 from server.settings import Settings
 from server.stores import Stores, open_stores
-from server.wire import catalog, decisions, outcomes, profiles
+from server.wire import audiences, catalog, decisions, outcomes, profiles
 from server.wire.endpoint import Endpoint, StreamEndpoint, endpoints
 from server.wire.grpcio_transport import GrpcioTransport, Transport
 from server.wire.native_transport import NativeTransport
@@ -139,11 +146,13 @@ class _Service:
         servicer = profiles.ProfileServicer(self.profiles(), self.clock, self._settings.max_outstanding, self.closing)
         publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
+        audience = audiences.AudienceServicer(CountAudience(self.state, self.clock))
         services = (
             (decision_service_pb2, "DecisionService", decisions.DecisionServicer(self.rank), decisions.LIMITS_BYTES),
             (profile_service_pb2, "ProfileService", servicer, profiles.LIMITS_BYTES),
             (catalog_service_pb2, "CatalogService", catalogs, catalog.LIMITS_BYTES),
             (outcome_service_pb2, "OutcomeService", self._outcomes(), outcomes.LIMITS_BYTES),
+            (audience_service_pb2, "AudienceService", audience, audiences.LIMITS_BYTES),
         )
         return [
             endpoint

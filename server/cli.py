@@ -1,4 +1,4 @@
-"""The command line: `python -m server serve|apply|load|recover|health|check|identity|train|evaluate|demo`."""
+"""The command line: `python -m server serve|apply|load|audience|recover|health|check|identity|train|evaluate|demo`."""
 
 import argparse
 import asyncio
@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OpportuneError as error:
         print(error.message, file=sys.stderr)
         for violation in error.violations:
-            print(f"  {violation.field}: {violation.description}", file=sys.stderr)
+            line = f"{violation.field}: {violation.description}"
+            if line != error.message:
+                print(f"  {line}", file=sys.stderr)
     return 1
 
 
@@ -69,6 +71,13 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     load.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the server")
     load.add_argument("--source", help="the load's name, so that it can be resumed; default: from the file's content")
     load.set_defaults(command=_load)
+    audience = commands.add_parser("audience", help="count the customers for whom a condition holds")
+    audience.add_argument("condition", help="over customer.*, history.* and context.time, as in catalogs")
+    where = audience.add_mutually_exclusive_group()
+    where.add_argument("--to", default="127.0.0.1:50051", metavar="HOST:PORT", help="of the server; the default")
+    where.add_argument("--data", type=Path, help="a data folder that no server uses")
+    audience.add_argument("--json", action="store_true", help="print one line of JSON")
+    audience.set_defaults(command=_audience)
     recover = commands.add_parser("recover", help="check a data folder that no server uses, and report")
     recover.add_argument("--data", type=Path, required=True, help="the folder")
     recover.add_argument("--erasures", type=Path, help="file of the erasure ledger, default DATA/erasures")
@@ -144,6 +153,13 @@ def _load(options: argparse.Namespace) -> int:
     from server.loading import load_file
 
     asyncio.run(load_file(options.file, options.address, options.source, print))
+    return 0
+
+
+def _audience(options: argparse.Namespace) -> int:
+    from server.counting import report_count
+
+    asyncio.run(report_count(options.condition, options.data, options.to, options.json))
     return 0
 
 

@@ -1,11 +1,12 @@
 """Columns of many customers at once: what `VariableReader` reads of one customer, for a block of them, bit by bit.
 
 A page of 512 rows with four plain columns costs some 20 us: which rows are customers, one gather, no Python for each
-customer. Only the sums of windows cost some for each customer who has day buckets (`DayBuckets.gather`).
+customer. Most of it is waiting for memory, as the cells of a column are a row apart. Only the sums of windows cost some
+for each customer who has day buckets (`DayBuckets.gather`).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,13 +16,16 @@ from server.domain.attribute import FloatRow, IntRow, Schema
 from server.input.aggregates import Aggregates, decayed, within_float32
 from server.input.customers import customers_of_page
 from server.input.day_buckets import DayBuckets, bucket_key, columns_of_keys
-from server.input.pages import PAGE_ROWS, by_page
+from server.input.pages import PAGE_MASK, PAGE_ROWS, by_page
 from server.input.profiles import ProfileTable
 from server.input.rows import RowPage
 
 Bits = NDArray[np.uint32]
 
-_WHOLE_PAGE = np.arange(PAGE_ROWS)
+Part = tuple[int, IntRow | slice, IntRow | slice]
+"""A page's number, where its rows stand among those that are read, and their places in the page: a slice for all."""
+
+_NOBODY = np.empty(0, np.intp)
 _FEW_ROWS = PAGE_ROWS // 8
 """So many rows of a page are picked cell by cell; for more, whole columns are faster."""
 
@@ -31,7 +35,7 @@ class TableLaidOutAnewError(RuntimeError):
 
 
 class Block(NamedTuple):
-    """Customers of one page of the table, at most 512: their rows and float32 [columns, rows]. Copies: keep them."""
+    """Customers of a few pages of the table: their rows in order, and float32 [columns, rows]. Copies: keep them."""
 
     rows: IntRow
     values: FloatRow
@@ -56,21 +60,33 @@ class CustomerColumns:
         self._gathered: IntRow = np.concatenate([columns, self._decayed.landmarks]).astype(np.intp)
 
     def blocks(self, now_days: float) -> Iterator[Block]:
-        """All customers, page by page; pages without customers are left out.
-
-        Between two blocks the table may change. A customer who is joined or parted meanwhile gets another row, and so
-        may come twice or not at all; rows that were let go of never come.
+        """All customers, page by page; pages without customers are left out. Between two blocks the table may change.
 
         Raises:
             TableLaidOutAnewError: between two blocks.
         """
         number = 0
         while number < len(self._table.pages):
-            self._check()
-            rows = customers_of_page(self._table, number)
-            if len(rows):
-                yield Block(rows, self.read(rows, now_days))
+            block = self.block(range(number, number + 1), now_days)
+            if len(block.rows):
+                yield block
             number += 1
+
+    def block(self, pages: range, now_days: float) -> Block:
+        """The customers of some pages, as far as there are such pages; there may be none.
+
+        Whoever goes through all pages that way, while the table changes, sees each customer once, but for those who
+        are joined or parted meanwhile: they get another row, and so may come twice or not at all. Rows that were let
+        go of never come.
+
+        Raises:
+            TableLaidOutAnewError.
+        """
+        self._check()
+        last = min(pages.stop, len(self._table.pages))
+        customers = [(number, customers_of_page(self._table, number)) for number in range(pages.start, last)]
+        rows = np.concatenate([_NOBODY, *(mine for _, mine in customers)])
+        return Block(rows, self._read(rows, _parts(customers), now_days))
 
     def read(self, rows: IntRow, now_days: float) -> FloatRow:
         """The columns of any rows, in their order, at a time in days since 2020: float32 [columns, rows].
@@ -79,9 +95,12 @@ class CustomerColumns:
             TableLaidOutAnewError.
         """
         self._check()
+        return self._read(rows, by_page(rows), now_days)
+
+    def _read(self, rows: IntRow, parts: Iterable[Part], now_days: float) -> FloatRow:
         values = np.empty((len(self._gathered), len(rows)), np.float32)
         granted = np.empty(len(rows) if self._purposes else 0, np.uint32)
-        for number, mine, places in by_page(rows):
+        for number, mine, places in parts:
             page = self._table.pages[number]
             values[:, mine] = self._cells(page, places)
             if self._purposes:
@@ -109,13 +128,13 @@ class CustomerColumns:
             granted[mine] = self._table.pages[number].granted[places]
         return granted
 
-    def _cells(self, page: RowPage, places: IntRow) -> FloatRow:
+    def _cells(self, page: RowPage, places: IntRow | slice) -> FloatRow:
         """The gathered columns of some rows of a page: float32 [columns, rows]."""
+        if isinstance(places, slice):
+            return page.values.T[self._gathered]
         if len(places) <= _FEW_ROWS:
             return page.values[places, self._gathered[:, None]]
-        columns = page.values.T[self._gathered]
-        whole = len(places) == PAGE_ROWS and bool((places == _WHOLE_PAGE).all())
-        return columns if whole else columns.take(places, axis=1)
+        return page.values.T[self._gathered].take(places, axis=1)
 
     def _check(self) -> None:
         if self._table.schema is not self._schema:
@@ -176,6 +195,15 @@ class _DecayedSums:
         """Puts what the sums are worth in place of what they were worth at their landmarks."""
         if len(self._places):
             values[self._places] = decayed(values[self._places], landmarks, now_days * self._rates)
+
+
+def _parts(customers: Iterable[tuple[int, IntRow]]) -> Iterator[Part]:
+    """The rows of some pages one after the other; most pages are full of customers, and are read whole."""
+    start = 0
+    for number, rows in customers:
+        end = start + len(rows)
+        yield number, slice(start, end), slice(None) if len(rows) == PAGE_ROWS else rows & PAGE_MASK
+        start = end
 
 
 def _purposes(schema: Schema, columns: IntRow) -> list[tuple[np.uint32, list[int]]]:

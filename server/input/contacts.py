@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from server.domain.attribute import IntRow
 from server.domain.contact import (
     KIND_MASK,
     REACHED,
@@ -100,6 +101,11 @@ class Contacts:
         """A row's events, None if there are none. Views: do not keep or change them."""
         columns = self._runs.read(row)
         return None if columns is None else Events(*columns)
+
+    def gather(self, rows: IntRow) -> tuple[IntRow, Events]:
+        """The events of many rows, copied, and for each event the place of its row among them."""
+        owners, counts, columns = self._runs.gather(rows)
+        return np.repeat(owners, counts), Events(*columns)
 
     def add(self, row: int, time_us: int, number: int, words: Words, oldest_us: int) -> None:
         """Adds events of one time and decision; events that are not later than the oldest may be let go for them."""

@@ -7,15 +7,21 @@ Rows of the identifiers of such a customer are not, and neither are rows that we
 import numpy as np
 
 from server.domain.attribute import IntRow
-from server.input.pages import PAGE_BITS
+from server.input.pages import PAGE_BITS, PAGE_ROWS
 from server.input.profiles import ProfileTable
+
+_WHOLE_PAGE = np.arange(PAGE_ROWS)
 
 
 def customers_of_page(table: ProfileTable, number: int) -> IntRow:
     """The rows of a page that are customers now, in order. A few microseconds for the page's 512 rows."""
-    # A row that several identifiers come to has no name, as a free row has none; the graph tells them apart.
-    alone_or_member = table.identifiers.lengths(number) != 0
     joined = table.graph.joined(number)
+    lengths = table.identifiers.lengths(number)
+    if joined is None and b"\0" not in lengths.tobytes():
+        # Most pages are full of identifiers that are alone: searching bytes costs a fifth of asking numpy.
+        return _WHOLE_PAGE + (number << PAGE_BITS)
+    # A row that several identifiers come to has no name, as a free row has none; the graph tells them apart.
+    alone_or_member = lengths != 0
     if joined is None:
         places = np.flatnonzero(alone_or_member)
     else:

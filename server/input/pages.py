@@ -32,11 +32,21 @@ def by_page(rows: IntRow) -> Iterator[tuple[int, IntRow | slice, IntRow]]:
     if len(rows) and (numbers == numbers[0]).all():
         yield int(numbers[0]), slice(None), places
         return
+    if (numbers[1:] >= numbers[:-1]).all():
+        # Rows in order are the usual case, and need no copies to be picked.
+        for start, end in pairwise(_bounds(numbers)):
+            yield int(numbers[start]), slice(start, end), places[start:end]
+        return
     order = np.argsort(numbers, kind="stable")
-    bounds = np.flatnonzero(np.diff(numbers[order], prepend=-1, append=-1))
-    for start, end in pairwise(bounds.tolist()):
+    for start, end in pairwise(_bounds(numbers[order])):
         mine = order[start:end]
         yield int(numbers[mine[0]]), mine, places[mine]
+
+
+def _bounds(numbers: IntRow) -> list[int]:
+    """Where each run of equal numbers begins, and where the last one ends."""
+    bounds: list[int] = np.flatnonzero(np.diff(numbers, prepend=-1, append=-1)).tolist()
+    return bounds
 
 
 class Page(Protocol):

@@ -38,10 +38,11 @@ class _RowPage:
 class _RunPage:
     """Runs of one size: how many entries each holds, and their columns, which are 0 behind those."""
 
-    __slots__ = ("_names", "bytes", "columns", "used")
+    __slots__ = ("_names", "bytes", "columns", "used", "used_view")
 
     def __init__(self, names: tuple[str, ...], used: NDArray[np.int32], columns: Columns) -> None:
         self._names, self.used, self.columns = names, used, columns
+        self.used_view = view(used)
         self.bytes = tuple(view(column).cast("B") for column in columns)
 
     def arrays(self) -> Arrays:
@@ -105,7 +106,7 @@ class Runs:
     def gather(self, rows: IntRow) -> tuple[IntRow, IntRow, Columns]:
         """The runs of many rows, copied: the places of the rows that have one, how many entries, and the columns.
 
-        A row's entries come together and in the order in which `read` gives them; those behind the last are zeros.
+        A row's entries come together and in the order in which `read` gives them, and nothing else does.
         Cost: 0.5 us for each row that has a run, as those of neighbours are anywhere; nothing for the others.
         """
         runs = self._runs_of(rows)
@@ -117,11 +118,13 @@ class Runs:
         for pool in self._pools:
             firsts.append(len(pages))
             pages += pool.pages
-        sizes, per_page = self._sizes[numbers], self._per_page[numbers]
-        places = (np.array(firsts)[numbers] + slots // per_page).tolist()
-        starts = slots % per_page * sizes
-        columns = [self._joined(column, pages, places, (starts, starts + sizes)) for column in range(len(self._widths))]
-        return owners, sizes, tuple(columns)
+        per_page = self._per_page[numbers]
+        places, cells = (np.array(firsts)[numbers] + slots // per_page).tolist(), slots % per_page
+        pairs = zip(places, cells.tolist(), strict=True)
+        used = np.array([pages[place].used_view[cell] for place, cell in pairs], np.intp)
+        starts = cells * self._sizes[numbers]
+        columns = [self._joined(column, pages, places, (starts, starts + used)) for column in range(len(self._widths))]
+        return owners, used, tuple(columns)
 
     def _joined(
         self, column: int, pages: list[_RunPage], places: list[int], bounds: tuple[IntRow, IntRow]

@@ -1,13 +1,19 @@
-"""The command line's own client, for `apply` and `health`."""
+"""The command line's own client, for `apply`, `audience` and `health`."""
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-from opportune.v1 import catalog_service_pb2, catalog_service_pb2_grpc
+from opportune.v1 import (
+    audience_service_pb2,
+    audience_service_pb2_grpc,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+)
 
 from server.domain.errors import ErrorReason, OpportuneError, Violation
+from server.execution.audience import AudienceCount
 
 
 async def apply_catalog(address: str, text: str, validate_only: bool) -> catalog_service_pb2.ApplyCatalogResponse:
@@ -23,8 +29,25 @@ async def apply_catalog(address: str, text: str, validate_only: bool) -> catalog
         try:
             response: catalog_service_pb2.ApplyCatalogResponse = await stub.ApplyCatalog(request, timeout=120)
         except grpc.RpcError as error:
-            raise _error(error) from error
+            raise _error(error, ErrorReason.INVALID_CATALOG) from error
         return response
+
+
+async def count_audience(address: str, condition: str) -> AudienceCount:
+    """Counts an audience in the server at `HOST:PORT`.
+
+    Raises:
+        OpportuneError: INVALID_FIELD for a condition that does not compile.
+        RuntimeError: the call failed otherwise.
+    """
+    async with aio.insecure_channel(address) as channel:
+        stub = audience_service_pb2_grpc.AudienceServiceStub(channel)  # type: ignore[no-untyped-call]
+        request = audience_service_pb2.CountAudienceRequest(condition=condition)
+        try:
+            response: audience_service_pb2.CountAudienceResponse = await stub.CountAudience(request, timeout=120)
+        except grpc.RpcError as error:
+            raise _error(error, ErrorReason.INVALID_FIELD) from error
+        return AudienceCount(response.count, response.customers, response.profile_version)
 
 
 async def check_health(address: str) -> bool:
@@ -38,10 +61,11 @@ async def check_health(address: str) -> bool:
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def _error(error: grpc.RpcError) -> Exception:
+def _error(error: grpc.RpcError, reason: ErrorReason) -> Exception:
+    """What to tell of a call that failed; the reason is that of one with violations."""
     bad_request = error_details_pb2.BadRequest()
     for detail in getattr(rpc_status.from_call(error), "details", ()):
         if detail.Unpack(bad_request):
             violations = [Violation(entry.field, entry.description) for entry in bad_request.field_violations]
-            return OpportuneError(ErrorReason.INVALID_CATALOG, str(error.details()), violations=violations)
+            return OpportuneError(reason, str(error.details()), violations=violations)
     return RuntimeError(f"{error.code().name}: {error.details()}")

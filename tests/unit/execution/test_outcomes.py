@@ -54,7 +54,7 @@ def test_outcome_without_a_token_belongs_to_the_latest_decision_that_showed_the_
     service.rank()
     latest = service.rank()
     elsewhere = service.rank(placement_id="mail")
-    somebody = {"customer_id": "customer:1", "offer_id": "b"}
+    somebody: dict[str, Any] = {"customer_id": "customer:1", "offer_id": "b"}
 
     anywhere, at_home, nowhere = recorded(
         service,
@@ -134,7 +134,7 @@ def test_outcome_after_the_hold_is_late(service: Service) -> None:
 
 def test_what_cannot_be_an_outcome_is_answered_on_its_own(service: Service) -> None:
     ref = token(service.rank())
-    bad = [
+    bad: list[Outcome | OpportuneError] = [
         outcome("a b", decision=ref),
         outcome("o1", ContactKind.DECISION, decision=ref),
         outcome("o1", customer_id="x y", offer_id="a"),

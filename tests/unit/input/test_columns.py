@@ -269,3 +269,24 @@ def test_no_rows_have_no_columns() -> None:
     assert columns(table, "visits", "income", "revenue_7d").read(nobody, NOW).shape == (3, 0)
     assert len(columns(table).consents(nobody)) == 0
     assert customer_ids(table, nobody) == []
+
+
+def test_several_pages_at_once_are_those_pages_one_after_the_other() -> None:
+    table = crowds.crowd(5 * PAGE_ROWS, bucketed=0.1, joined=0.1)
+    for place in range(PAGE_ROWS + 5, 2 * PAGE_ROWS):
+        table.forget([table.find(f"c{place}")])
+    every = CustomerColumns(table, np.arange(table.schema.width))
+
+    parts = [every.block(range(first, first + 1), NOW) for first in range(len(table.pages))]
+    together = every.block(range(len(table.pages) + 3), NOW)
+
+    assert together.rows.tolist() == [row for part in parts for row in part.rows.tolist()]
+    assert together.values.tobytes() == np.concatenate([part.values for part in parts], axis=1).tobytes()
+    assert together.values.tobytes() == every.read(together.rows, NOW).tobytes()
+
+
+def test_there_is_nobody_behind_the_last_page() -> None:
+    block = columns(full_pages(1), "visits").block(range(1, 4), NOW)
+
+    assert len(block.rows) == 0
+    assert block.values.shape == (1, 0)
