@@ -46,7 +46,7 @@ class AudienceCount:
 
 
 class CountAudience:
-    """Counts the customers for whom a condition holds now. At most `AT_ONCE` at a time; others wait, first come first."""
+    """Counts the customers for whom a condition holds now. At most `AT_ONCE` at a time; others wait their turn."""
 
     def __init__(self, state: State, clock: Clock) -> None:
         self._state = state

@@ -85,10 +85,15 @@ def outcome_words(subject: int, slot: int, kinds: Sequence[ContactKind]) -> Word
     return np.array([subject << _SUBJECT_SHIFT | slot << _SLOT_SHIFT | kind for kind in kinds], np.int64)
 
 
+_SLOTS = np.arange(256) << _SLOT_SHIFT
+
+
 def decision_words(subjects: Sequence[int] | Words) -> Words:
     """The events of a decision for these subjects, in the order of its slots."""
-    codes = np.asarray(subjects, np.int64)
-    return (codes << _SUBJECT_SHIFT) | (np.arange(len(codes)) << _SLOT_SHIFT)
+    codes = np.array(subjects, np.int64)
+    codes <<= _SUBJECT_SHIFT
+    codes |= _SLOTS[: len(codes)]
+    return codes
 
 
 class Contacts:
@@ -110,9 +115,18 @@ class Contacts:
     def add(self, row: int, time_us: int, number: int, words: Words, oldest_us: int) -> None:
         """Adds events of one time and decision; events that are not later than the oldest may be let go for them."""
         count = len(words)
-        columns = (np.full(count, time_us), np.full(count, number), words)
-        if not self._runs.append(row, columns):
-            self._runs.assign(row, self._with_room(row, Events(*columns), oldest_us))
+        columns: tuple[int | Words, ...] = (time_us, number, words)
+        if self._runs.append(row, columns, count):
+            return
+        events = self.read(row)
+        if events is None:
+            self._runs.assign(row, columns, count)
+        elif int(events.times_us.min()) > oldest_us and self._runs.grow(row, count):
+            self._runs.append(row, columns, count)
+        else:
+            added = Events(np.full(count, time_us), np.full(count, number), words)
+            kept = self._with_room(row, added, oldest_us)
+            self._runs.assign(row, kept, len(kept[0]))
 
     def decision(self, row: int, number: int, slot: int) -> tuple[Events, int] | None:
         """A row's events, and the place among them of one offer of a decision; None if the row does not know it."""

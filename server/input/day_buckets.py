@@ -72,17 +72,16 @@ class DayBuckets:
             windows: int64 [columns], how many days each column's window has; what is older may be let go.
             today: The day on which the event was received: a date far ahead lets go of nothing.
         """
-        added = np.array([key]), np.array([amount], np.float32)
         buckets = self._runs.writable(row)
         if buckets is None:
-            self._runs.assign(row, added)
+            self._runs.assign(row, (key, amount), 1)
             return
         keys, amounts = buckets
         found = np.flatnonzero(keys == key)
         if len(found):
             total = amounts.item(int(found[0])) + amount
             amounts[found[0]] = min(max(total, -LARGEST), LARGEST)
-        elif not self._runs.append(row, added):
+        elif not self._runs.append(row, (key, amount), 1):
             live = live_buckets(keys, windows, today)
             self.assign(row, np.append(keys[live], key), np.append(amounts[live], np.float32(amount)))
 
@@ -91,7 +90,7 @@ class DayBuckets:
         if len(keys) > _LARGEST_RUN:
             latest = np.argsort(keys, kind="stable")[-_LARGEST_RUN:]
             keys, amounts = keys[latest], amounts[latest]
-        self._runs.assign(row, (keys, amounts))
+        self._runs.assign(row, (keys, amounts), len(keys))
 
     def clear(self, row: int) -> None:
         """Forgets the buckets of a row."""

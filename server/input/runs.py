@@ -20,6 +20,7 @@ _PAGE_ENTRIES = 16_384
 _NONE = -1
 
 Columns = tuple[NDArray[Any], ...]
+Entries = tuple[NDArray[Any] | float, ...]
 
 
 class _RowPage:
@@ -151,36 +152,56 @@ class Runs:
         pool.pages.writable(slot // pool.per_page)
         return self.read(row)
 
-    def append(self, row: int, columns: Columns) -> bool:
-        """Adds entries behind those of a row's run; False, and nothing is added, if they do not fit into it."""
+    def append(self, row: int, columns: Entries, count: int) -> bool:
+        """Adds so many entries behind those of a row's run; False, and nothing is added, if they do not fit into it.
+
+        Args:
+            columns: An array for each column, or one number that stands in all of these entries.
+        """
         run = self._run(row)
         if run < 0:
             return False
         pool, slot = self._pools[run >> _CLASS_SHIFT], run & _SLOT_MASK
-        page, place = pool.pages[slot // pool.per_page], slot % pool.per_page
-        used = page.used.item(place)
-        end = used + len(columns[0])
+        number, place = divmod(slot, pool.per_page)
+        used = pool.pages[number].used.item(place)
+        end = used + count
         if end > pool.size:
             return False
-        page = pool.pages.writable(slot // pool.per_page)
+        page = pool.pages.writable(number)
         for mine, added in zip(page.columns, columns, strict=True):
             mine[place, used:end] = added
         page.used[place] = end
         return True
 
-    def assign(self, row: int, columns: Columns) -> None:
-        """Gives a row this run, at most `largest` entries, instead of the one it has."""
+    def grow(self, row: int, count: int) -> bool:
+        """Moves a row's run to where so many more entries fit into it; False if it has none, or they fit nowhere."""
+        columns = self.read(row)
+        if columns is None or len(columns[0]) + count > self.largest:
+            return False
+        used = len(columns[0])
+        number = (used + count - 1).bit_length() - _SMALLEST_BITS
+        pool = self._pools[number]
+        slot = pool.take()
+        page, place = pool.pages.writable(slot // pool.per_page), slot % pool.per_page
+        for mine, moved in zip(page.columns, columns, strict=True):
+            mine[place, :used] = moved
+        page.used[place] = used
         self.clear(row)
-        length = len(columns[0])
-        if not length:
+        self._rows.writable(row >> PAGE_BITS).runs_view[row & PAGE_MASK] = number << _CLASS_SHIFT | slot
+        return True
+
+    def assign(self, row: int, columns: Entries, count: int) -> None:
+        """Gives a row a run of so many entries, at most `largest`, instead of the one it has; see `append`."""
+        self.clear(row)
+        if not count:
             return
-        number = max((length - 1).bit_length() - _SMALLEST_BITS, 0)
+        number = max((count - 1).bit_length() - _SMALLEST_BITS, 0)
         pool = self._pools[number]
         slot = pool.take()
         page, place = pool.pages.writable(slot // pool.per_page), slot % pool.per_page
         for mine, given in zip(page.columns, columns, strict=True):
-            mine[place, :length] = given
-        page.used[place] = length
+            mine[place, :count] = given
+        page.used[place] = count
         self._rows.grow_to(row + 1)
         self._rows.writable(row >> PAGE_BITS).runs_view[row & PAGE_MASK] = number << _CLASS_SHIFT | slot
 

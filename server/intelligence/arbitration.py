@@ -162,21 +162,40 @@ def _walk(contest: Contest, ledger: Ledger, look: int, pinned: Collection[int]) 
 
 
 def _spread(front: IntRow, limits: Sequence[Limit], seats: int) -> list[int]:
-    """What `_admitted` gives where limits are even, which most are: groups and diversity. In half the time."""
-    columns = [(limit.keys.take(front).tolist(), limit.even or 0) for limit in limits]
-    counts: list[dict[int, int]] = [{} for _ in limits]
+    """What `_admitted` gives where limits are even, which most are: groups and diversity. In a third of the time."""
+    rows = front.tolist()
+    # One limit after another would let a row count that the next one refuses, so all are asked for each row.
+    asked = [(limit.keys.take(front).tolist(), limit.even or 0, _Counts()) for limit in limits]
+    if len(asked) == 1:
+        return _spread_one(rows, *asked[0], seats)
     others: list[int] = []
-    for place, row in enumerate(front.tolist() if seats else ()):
-        for (keys, even), count in zip(columns, counts, strict=True):
-            if count.get(keys[place], 0) >= even and keys[place] >= 0:
-                break
-        else:
+    for place, row in enumerate(rows):
+        if len(others) == seats:
+            break
+        if all(keys[place] < 0 or counts[keys[place]] < even for keys, even, counts in asked):
             others.append(row)
-            if len(others) == seats:
-                break
-            for (keys, _), count in zip(columns, counts, strict=True):
-                count[keys[place]] = count.get(keys[place], 0) + 1
+            for keys, _, counts in asked:
+                counts[keys[place]] += 1
     return others
+
+
+def _spread_one(rows: list[int], keys: list[int], even: int, counts: "_Counts", seats: int) -> list[int]:
+    """The same for one limit."""
+    others: list[int] = []
+    for row, key in zip(rows, keys, strict=True):
+        if len(others) == seats:
+            break
+        if key < 0 or counts[key] < even:
+            others.append(row)
+            counts[key] += 1
+    return others
+
+
+class _Counts(dict[int, int]):
+    """How many have won of each key, 0 of those that nobody has met."""
+
+    def __missing__(self, key: int) -> int:
+        return 0
 
 
 def _admitted(front: IntRow, ledger: Ledger, pinned: Collection[int]) -> Iterator[int]:

@@ -23,7 +23,7 @@ def largest_sum(contest: Contest) -> float:
     chosen = [choice for size in range(contest.slots + 1) for choice in combinations(rows, size)]
     picked = np.array([[row in choice for row in rows] for choice in chosen], np.float64)
     possible = np.ones(len(chosen), np.bool_)
-    for keys, room, _, amounts, _ in contest.limits:
+    for keys, room, _, amounts, _, _ in contest.limits:
         taken = np.ones(len(keys)) if amounts is None else amounts
         for key, most in enumerate(room):
             possible &= picked @ np.where(keys == key, taken, 0) <= most
