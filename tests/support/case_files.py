@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from tests.support.catalogs import Document
 
-ModelKind = Literal["appeal", "failing", "nan", "late", "slow"]
+ModelKind = Literal["appeal", "failing", "late", "slow"]
 
 
 class _Part(BaseModel):
