@@ -3,14 +3,15 @@
 `tests/cases/README.md` says how to add one.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.domain.decision import Decision
-from tests.support.case_files import Expected, read_case, reversed_case
+from tests.support.case_files import Case, Customer, Expected, ReportedOutcome, Step, read_case, reversed_case
 from tests.support.case_stories import Story
 from tests.support.service import offer_ids
 
@@ -68,6 +69,14 @@ def test_case_says_what_it_shows(file: Path) -> None:
     assert case.expect.offers or case.expect.result != "RANKED"
 
 
+def test_every_key_is_described() -> None:
+    text = (CASES / "README.md").read_text(encoding="utf-8")
+
+    for part in (Case, Customer, Expected, ReportedOutcome, Step):
+        prefix = "expect." if part is Expected else ""
+        assert not [name for name in part.model_fields if not re.search(rf"`({prefix})?{name}[`:]", text)], part
+
+
 def assert_answer(decision: Decision, expected: Expected) -> None:
     """The decision has what the case says of it."""
     offers = decision.offers
@@ -75,8 +84,7 @@ def assert_answer(decision: Decision, expected: Expected) -> None:
     assert decision.result.name == expected.result
     assert decision.rung.name == expected.rung
     if expected.placements is not None:
-        shown = {placement_id: [] for placement_id in expected.placements} | _by_placement(decision)
-        assert shown == expected.placements
+        assert _by_placement(decision, expected.placements) == expected.placements
     creatives = {o.offer_id: o.creative_id for o in offers}
     assert creatives | expected.creatives == creatives
     values = {o.offer_id: o.expected_value for o in offers}
@@ -96,8 +104,8 @@ def assert_excluded(decision: Decision, excluded: Mapping[str, tuple[str, str]])
         assert words in found[0].detail
 
 
-def _by_placement(decision: Decision) -> dict[str, list[str]]:
-    shown: dict[str, list[str]] = {}
+def _by_placement(decision: Decision, placement_ids: Iterable[str]) -> dict[str, list[str]]:
+    shown: dict[str, list[str]] = {placement_id: [] for placement_id in placement_ids}
     for offer in decision.offers:
         shown.setdefault(offer.placement_id, []).append(offer.offer_id)
     return shown
