@@ -8,6 +8,7 @@ from server.domain.attribute import AttributeType, BoolRow, Schema
 from server.domain.budget import Budget
 from server.domain.cap import Cap, CapSubject
 from server.domain.catalog import Catalog, Problem
+from server.domain.contact import ContactScope
 from server.domain.errors import OpportuneError
 from server.domain.offer_table import OfferTable
 from server.domain.rule import Rule
@@ -119,7 +120,10 @@ class _PolicyCompiler:
         carriers: dict[tuple[Cap, int], BoolRow] = {}
         size = len(self._table)
         for place, offer in enumerate(self._table.offers):
-            for cap in offer.caps:
+            for number, cap in enumerate(offer.caps):
+                if cap.of is ContactScope.EXCLUSION_GROUP and not offer.exclusion_group:
+                    problem = "the offer is in no exclusion group, so the cap would never hold it back"
+                    self.problems.append(Problem(f"offers[{place}].caps[{number}].of", problem))
                 carriers.setdefault((cap, ALWAYS), np.zeros(size, np.bool_))[place] = True
         for place, rule in enumerate(self._catalog.rules):
             if rule.cap is not None:

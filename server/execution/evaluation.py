@@ -72,8 +72,8 @@ class Evaluation:
 
     __slots__ = (
         "all_slots", "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "creatives",
-        "eligible", "expected_value", "granted", "held", "held_by", "marks", "model_id", "moment", "now_days", "now_us",
-        "placement", "plan", "profile", "propensity", "query", "quiet", "requested", "rooms", "row", "rung", "short",
+        "eligible", "expected_value", "first_row", "granted", "held", "held_by", "marks", "model_id", "moment", "now_days",
+        "now_us", "placement", "plan", "profile", "propensity", "query", "quiet", "requested", "rooms", "row", "rung", "short",
         "slots", "snapshot", "tensors", "truth", "value", "variables", "winners", "worth",
     )  # fmt: skip
 
@@ -111,6 +111,7 @@ class Evaluation:
     worth: NDArray[np.float64]
     expected_value: NDArray[np.float64]
     contest: Contest | None
+    first_row: int
     arbitration: Arbitration | None
     winners: IntRow
     rung: Rung
@@ -150,6 +151,7 @@ def begin(snapshot: Snapshot, query: RankQuery, moment: Moment, placement_id: st
     evaluation.model_id = ""
     evaluation.cached = None
     evaluation.contest = evaluation.arbitration = None
+    evaluation.first_row = 0
     evaluation.winners = evaluation.held = evaluation.held_by = NOBODY
     evaluation.rooms, evaluation.short = (), ()
     evaluation.marks = []

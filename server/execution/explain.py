@@ -80,7 +80,12 @@ _PROGRESS = (
 
 
 def _got_further(one: Exclusion, other: Exclusion) -> bool:
-    return _PROGRESS.index(one.reason) > _PROGRESS.index(other.reason)
+    return _progress(one) > _progress(other)
+
+
+def _progress(exclusion: Exclusion) -> int:
+    # That one placement was full says little of an offer that another one had a slot for.
+    return -1 if exclusion.detail == _LIMITED[Reason.LOST] else _PROGRESS.index(exclusion.reason)
 
 
 class _Exclusions:
@@ -169,12 +174,12 @@ class _Exclusions:
         return Reason.LOST, f"{value}; the last offer shown has {last:.6g}"
 
     def _lost_by(self, rows: IntRow) -> dict[int, Reason]:
-        """The reasons of the limits that rows lost by, for a decision of one placement."""
+        """The reasons of the limits that rows of this placement lost by."""
         evaluation = self._evaluation
         contest, arbitration = evaluation.contest, evaluation.arbitration
-        if contest is None or arbitration is None or not contest.limits or len(contest.key) != len(rows):
+        if contest is None or arbitration is None or not contest.limits:
             return {}
-        limits = held_back(rows, contest, arbitration).tolist()
+        limits = held_back(rows + evaluation.first_row, contest, arbitration).tolist()
         return {row: contest.limits[limit].reason for row, limit in enumerate(limits) if limit >= 0}
 
 

@@ -176,10 +176,10 @@ class NoteDecision:
 
 def record_of(decision: Decision, evaluations: Sequence[Evaluation]) -> DecisionRecord:
     """What is written down of a decision; of several placements, one after the other."""
-    first = evaluations[0]
+    ran = [evaluation for evaluation in evaluations if evaluation.marks]
+    first = (ran or evaluations)[0]
     moment, query = first.moment, first.query
     context = query.context if query.context.time is not None else query.context._replace(time=moment.time)
-    ran = [evaluation for evaluation in evaluations if evaluation.marks]
     shown, propensity, expected_value = _columns(ran, shown=True)
     lost, lost_propensity, lost_value = _columns(ran, shown=False)
     return DecisionRecord(

@@ -8,6 +8,7 @@ from server.domain.model import ModelFailure
 from server.execution.cached import CachedRanking
 from server.execution.evaluation import NOTHING, Evaluation
 from server.execution.ladder import Plan, Situation, choose, shortlist, without_model
+from server.execution.policy import ALWAYS, Pin
 from server.execution.scoring import Scorer
 from server.inference.circuit import CircuitState
 
@@ -73,13 +74,21 @@ def _find_cached(evaluation: Evaluation) -> CachedRanking | None:
 
 def _run(evaluation: Evaluation, scorer: Scorer, plan: Plan, is_replay: bool) -> None:
     if plan.rows < len(evaluation.eligible):
-        _keep(evaluation, shortlist(evaluation.worth, plan.rows))
+        best = shortlist(evaluation.worth, plan.rows)
+        pinned = [np.flatnonzero(np.isin(evaluation.eligible, pin.offers)) for pin in pins_of(evaluation)]
+        _keep(evaluation, np.unique(np.concatenate([best, *pinned])) if pinned else best)
     if is_replay:
         scores = scorer.rescore(evaluation.variables, evaluation.eligible)
     else:
         scores = scorer.score(evaluation.variables, evaluation.eligible, plan.limit_ns)
     evaluation.propensity, evaluation.tensors = scores
     evaluation.model_id = scorer.plan.model_id
+
+
+def pins_of(evaluation: Evaluation) -> list[Pin]:
+    """The pins of the catalog whose conditions hold."""
+    pins, conditions = evaluation.catalog.policy.pins, evaluation.conditions
+    return [pin for pin in pins if pin.condition == ALWAYS or conditions[pin.condition]]
 
 
 def _repeat(evaluation: Evaluation) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from server.domain.attribute import IntRow
 from server.domain.decision import Reason, Rung
 from server.execution.evaluation import Evaluation
-from server.execution.policy import ALWAYS
+from server.execution.scores import pins_of
 from server.intelligence.arbitration import Contest, arbitrate
 from server.intelligence.limits import Limit
 from server.intelligence.ordering import sort_key
@@ -53,10 +53,11 @@ def fill_together(evaluations: Sequence[Evaluation]) -> None:
     ]
     together = several(shares, (), seed=evaluations[0].moment.tag)
     contest = together.contest
-    contest = contest._replace(limits=[*contest.limits, *_limits_together(evaluations)])
+    contest = contest._replace(limits=[*contest.limits, *_groups_together(evaluations), *_limits_together(evaluations)])
     arbitration = arbitrate(contest)
-    for evaluation, winners in zip(evaluations, together.split(arbitration), strict=True):
-        evaluation.contest, evaluation.arbitration = contest, arbitration
+    splits = zip(evaluations, together.split(arbitration), together.first_rows, strict=True)
+    for evaluation, winners, first_row in splits:
+        evaluation.contest, evaluation.arbitration, evaluation.first_row = contest, arbitration, first_row
         evaluation.winners = winners
 
 
@@ -84,6 +85,16 @@ def _own_limits(evaluation: Evaluation) -> list[Limit]:
         most = placement.placement.max_per_group
         limits.append(Limit(groups, placement.group_room, Reason.EXCLUSION_GROUP, even=most))
     return limits
+
+
+def _groups_together(evaluations: Sequence[Evaluation]) -> Iterator[Limit]:
+    """An exclusion group shows as many in the whole decision as the placement that takes the most shows alone."""
+    policy = evaluations[0].catalog.policy
+    if policy.group_ids:
+        most = max(evaluation.placement.placement.max_per_group for evaluation in evaluations)
+        offers = np.concatenate([evaluation.eligible for evaluation in evaluations])
+        room = np.full(len(policy.group_ids), float(most))
+        yield Limit(policy.groups.take(offers), room, Reason.EXCLUSION_GROUP, even=most)
 
 
 def _limits_together(evaluations: Sequence[Evaluation]) -> Iterator[Limit]:
@@ -121,9 +132,7 @@ def _pins(evaluation: Evaluation) -> list[tuple[int, int]]:
     """The slots that rules give away, with the candidates that may take them."""
     eligible = evaluation.eligible
     pins: list[tuple[int, int]] = []
-    for pin in evaluation.catalog.policy.pins:
-        if pin.condition != ALWAYS and not evaluation.conditions[pin.condition]:
-            continue
+    for pin in pins_of(evaluation):
         _, places, _ = np.intersect1d(eligible, pin.offers, assume_unique=True, return_indices=True)
         pins += [(pin.slot, place) for place in places.tolist()]
     return pins
