@@ -21,11 +21,13 @@ from opportune.v1 import (
 
 from server.compiling import compile_elsewhere
 from server.domain.clock import microseconds_of
+from server.domain.journal import JournalDamagedError
 from server.domain.model import Manifest, Model
 from server.execution.audience import CountAudience
 from server.execution.catalog import Compile, ListOffers, PublishCatalog, publish, refusal
 from server.execution.compile import compile_text
 from server.execution.compiled import CompiledCatalog
+from server.execution.contents import CompleteContent
 from server.execution.deltas import ApplyProfileDeltas
 from server.execution.erase import EraseProfile, finish_erasures
 from server.execution.export import ExportProfile
@@ -53,6 +55,7 @@ from server.wire.native_transport import NativeTransport
 from server.wire.profiles import ProfileUseCases
 
 GRACE_S = 3.5
+RETAIN_EVERY_S = 600.0
 
 _LOG = logging.getLogger("opportune")
 
@@ -67,6 +70,7 @@ class App:
         self._transport = transport
         self._tasks = [
             asyncio.create_task(self._tell_of_failure(), name="journal-health"),
+            asyncio.create_task(service.retain_decisions(), name="decision-log-retention"),
         ]
         if service.stores.durable:
             self._tasks.append(asyncio.create_task(service.snapshotter.run(), name="snapshots"))
@@ -120,6 +124,16 @@ class _Service:
         )
         self._settings = settings
 
+    async def retain_decisions(self) -> None:
+        """Has the decision log forget what is older than it is to keep, for ever."""
+        kept = timedelta(hours=self._settings.decision_log_hours)
+        while True:
+            try:
+                await self.stores.decisions.retain(microseconds_of(self.clock() - kept))
+            except (OSError, JournalDamagedError) as error:
+                _LOG.error("old decisions could not be forgotten, which is tried again: %s", type(error).__name__)
+            await asyncio.sleep(RETAIN_EVERY_S)
+
     def profiles(self) -> ProfileUseCases:
         """The use cases of ProfileService."""
         state, writer, stores = self.state, self.writer, self.stores
@@ -147,8 +161,14 @@ class _Service:
         publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
         audience = audiences.AudienceServicer(CountAudience(self.state, self.clock))
+        decider = decisions.DecisionServicer(self.rank, CompleteContent(self.state, self.stores.vault))
         services = (
-            (decision_service_pb2, "DecisionService", decisions.DecisionServicer(self.rank), decisions.LIMITS_BYTES),
+            (
+                decision_service_pb2,
+                "DecisionService",
+                decider,
+                decisions.LIMITS_BYTES,
+            ),
             (profile_service_pb2, "ProfileService", servicer, profiles.LIMITS_BYTES),
             (catalog_service_pb2, "CatalogService", catalogs, catalog.LIMITS_BYTES),
             (outcome_service_pb2, "OutcomeService", self._outcomes(), outcomes.LIMITS_BYTES),
@@ -178,6 +198,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     stack.callback(gc.enable)
     recovered = await recover(stores.journal, stores.snapshots, stores.ledger)
     service = _Service(settings, stores, models, recovered.facts)
+    service.note.start_behind(await stores.decisions.last_number())
     service.writer.start()
     stack.push_async_callback(service.writer.close)
     await finish_erasures(

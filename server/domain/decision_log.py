@@ -35,6 +35,14 @@ class DecisionLog(Protocol):
         """
         ...
 
+    async def last_number(self) -> int:
+        """The highest number of any record that is kept, 0 if none is: the next decision is numbered behind it.
+
+        Raises:
+            OSError: the file cannot be read now.
+        """
+        ...
+
     async def find(self, number: int, tag: int) -> DecisionRecord | None:
         """The record of a decision; None if there is none, or if its tag is another.
 

@@ -72,9 +72,9 @@ class Evaluation:
 
     __slots__ = (
         "all_slots", "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "creatives",
-        "eligible", "expected_value", "first_row", "granted", "held", "held_by", "marks", "model_id", "moment", "now_days",
-        "now_us", "placement", "plan", "profile", "propensity", "query", "quiet", "requested", "rooms", "row", "rung", "short",
-        "slots", "snapshot", "tensors", "truth", "value", "variables", "winners", "worth",
+        "eligible", "expected_value", "first_row", "granted", "held", "held_by", "marks", "model_id", "moment",
+        "now_days", "now_us", "placement", "plan", "profile", "propensity", "query", "quiet", "requested", "rooms",
+        "row", "rung", "short", "slots", "snapshot", "tensors", "truth", "value", "variables", "winners", "worth",
     )  # fmt: skip
 
     snapshot: Snapshot

@@ -94,6 +94,15 @@ class DecisionFile:
         found = await self._run(rows.OF_NUMBERS, number, number)
         return [record for row in found for record in rows.records(row, self._path, number, number)]
 
+    async def last_number(self) -> int:
+        """The highest number of any record, 0 if there is none.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        ((last,),) = await self._run(rows.LAST_NUMBER)
+        return last or 0
+
     async def between(self, first: int, last: int, limit: int) -> list[DecisionRecord]:
         """The first records of a range of numbers in any order, at least `limit` if there are so many.
 

@@ -102,6 +102,11 @@ class SqliteDecisionLog:
         """Takes a record, or drops and counts it."""
         self._queue.put(record)
 
+    async def last_number(self) -> int:
+        """The highest number, written or not."""
+        waiting = max((record.number for record in self._queue), default=0)
+        return max(waiting, await self._file.last_number())
+
     async def find(self, number: int, tag: int) -> DecisionRecord | None:
         """The record of a decision, written or not."""
         waiting = [record for record in self._queue if record.number == number]

@@ -36,6 +36,7 @@ MENTIONING = """
     SELECT 1 FROM json_each(?) WHERE instr(queries, substr(?, value ->> 0, value ->> 1)))
 """
 STOCK = "SELECT (SELECT max(batch) FROM batches), (SELECT total(bytes) FROM batches INDEXED BY times)"
+LAST_NUMBER = "SELECT max(last) FROM batches"
 OLDEST = "SELECT batch, bytes, oldest_us FROM batches WHERE batch > ? ORDER BY batch LIMIT 128"
 
 _PAGE_BYTES = 4_096

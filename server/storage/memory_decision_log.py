@@ -47,6 +47,10 @@ class MemoryDecisionLog:
         while self._bytes > self._max_bytes:
             self._bytes -= self._kept.popitem(last=False)[1][2]
 
+    async def last_number(self) -> int:
+        """The highest number."""
+        return max(self._kept, default=0)
+
     async def find(self, number: int, tag: int) -> DecisionRecord | None:
         """The record of a decision."""
         kept = self._kept.get(number)

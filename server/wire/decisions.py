@@ -1,8 +1,13 @@
 """The servicer of DecisionService: decode, one call, encode."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 from opportune.v1 import decision_service_pb2 as pb
 
+from server.domain.decision import Decision
 from server.domain.errors import OpportuneError, invalid_field
+from server.execution.contents import CompleteContent
 from server.execution.rank import RankOffers
 from server.wire.convert.decision import fill_decision, query_from
 from server.wire.status import internal, rpc_status
@@ -14,28 +19,48 @@ LIMITS_BYTES = {"BatchRankOffers": 4 * 1024 * 1024}
 class DecisionServicer:
     """Ranks offers, for one customer or for a batch of them."""
 
-    def __init__(self, rank: RankOffers) -> None:
+    def __init__(self, rank: RankOffers, complete: CompleteContent) -> None:
         self._rank = rank
+        self._complete = complete
 
-    def RankOffers(self, request: pb.RankOffersRequest, time_left_s: float | None) -> pb.RankOffersResponse:
-        """Ranks for one customer."""
-        response = pb.RankOffersResponse()
-        fill_decision(response.decision, self._rank(query_from(request), time_left_s))
-        return response
+    def RankOffers(
+        self, request: pb.RankOffersRequest, time_left_s: float | None
+    ) -> "pb.RankOffersResponse | Coroutine[Any, Any, pb.RankOffersResponse]":
+        """Ranks for one customer; only content that waits for identifying texts is waited for."""
+        decision = self._rank(query_from(request), time_left_s)
+        if self._complete.is_needed(decision):
+            return self._completed(decision)
+        return _response(decision)
 
-    def BatchRankOffers(self, request: pb.BatchRankOffersRequest) -> pb.BatchRankOffersResponse:
+    async def BatchRankOffers(
+        self, request: pb.BatchRankOffersRequest, time_left_s: float | None
+    ) -> pb.BatchRankOffersResponse:
         """Ranks for each request of a batch on its own."""
         if not 1 <= len(request.requests) <= MAX_BATCH:
             raise invalid_field("requests", f"must be 1 to {MAX_BATCH}")
         response = pb.BatchRankOffersResponse()
         for single in request.requests:
-            self._answer(single, response.results.add())
+            await self._answer(single, response.results.add(), time_left_s)
         return response
 
-    def _answer(self, request: pb.RankOffersRequest, result: pb.BatchRankOffersResult) -> None:
+    async def _completed(self, decision: Decision) -> pb.RankOffersResponse:
+        return _response(await self._complete(decision))
+
+    async def _answer(
+        self, request: pb.RankOffersRequest, result: pb.BatchRankOffersResult, time_left_s: float | None
+    ) -> None:
         try:
-            fill_decision(result.decision, self._rank(query_from(request)))
+            decision = self._rank(query_from(request), time_left_s)
+            if self._complete.is_needed(decision):
+                decision = await self._complete(decision)
+            fill_decision(result.decision, decision)
         except OpportuneError as error:
             result.status.CopyFrom(rpc_status(error))
         except Exception:
             result.status.CopyFrom(rpc_status(internal("BatchRankOffers")))
+
+
+def _response(decision: Decision) -> pb.RankOffersResponse:
+    response = pb.RankOffersResponse()
+    fill_decision(response.decision, decision)
+    return response

@@ -4,8 +4,9 @@ A method is found by its descriptor, so that a service's proto is the only list 
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, Protocol, cast
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -20,13 +21,16 @@ DEFAULT_LIMIT_BYTES = 256 * 1024
 Answer = bytes | WireStatus
 """How a call ends: with a serialised response, or with an error."""
 
+Later = Coroutine[Any, Any, Answer]
+"""An answer that has to be waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One unary method.
 
     Attributes:
-        handler: Takes the request; a plain function answers on the spot, a coroutine function in a task.
+        handler: Takes the request, and gives the response, or a coroutine of it.
         takes_time: Whether the handler also takes the seconds until the call's deadline, None without one.
         limit_bytes: The largest request it takes.
     """
@@ -34,26 +38,25 @@ class Endpoint:
     path: str
     request_type: type[Message]
     handler: Callable[..., Any]
-    is_async: bool
     limit_bytes: int
     takes_time: bool = False
 
-    def answer(self, payload: bytes, time_remaining_s: float | None) -> Answer:
-        """Answers a call of a plain handler; never raises."""
+    def answer(self, payload: bytes, time_remaining_s: float | None) -> Answer | Later:
+        """Answers a call, on the spot or, where the handler has to wait, later; raises nothing but CancelledError."""
         try:
             request = self._request(payload, time_remaining_s)
             response = self.handler(request, time_remaining_s) if self.takes_time else self.handler(request)
+            if type(response) is CoroutineType:
+                return self._answered(response)
             return cast(bytes, response.SerializeToString())
         except OpportuneError as error:
             return wire_status(error)
         except Exception:
             return wire_status(internal(self.path))
 
-    async def answer_async(self, payload: bytes, time_remaining_s: float | None) -> Answer:
-        """Answers a call of a coroutine handler; raises nothing but CancelledError."""
+    async def _answered(self, response: Awaitable[Any]) -> Answer:
         try:
-            response = await cast(Awaitable[Any], self.handler(self._request(payload, time_remaining_s)))
-            return cast(bytes, response.SerializeToString())
+            return cast(bytes, (await response).SerializeToString())
         except OpportuneError as error:
             return wire_status(error)
         except Exception:
@@ -126,6 +129,5 @@ def endpoints(
         if method.client_streaming or method.server_streaming:
             yield StreamEndpoint(path, request_type, handler, limit_bytes)
         else:
-            is_async = inspect.iscoroutinefunction(handler)
             takes_time = "time_left_s" in inspect.signature(handler).parameters
-            yield Endpoint(path, request_type, handler, is_async, limit_bytes, takes_time)
+            yield Endpoint(path, request_type, handler, limit_bytes, takes_time)

@@ -1,6 +1,6 @@
 """The stock transport: `grpc.aio`. Serves every kind of method, health and reflection among them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -10,7 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from server.domain.errors import OpportuneError
-from server.wire.endpoint import Endpoint, StreamEndpoint
+from server.wire.endpoint import Answer, Endpoint, StreamEndpoint
 from server.wire.status import WireStatus, internal, wire_status
 
 OPTIONS: tuple[tuple[str, int], ...] = (
@@ -127,15 +127,11 @@ def _stream_behaviour(endpoint: StreamEndpoint) -> Callable[[Any, Any], Awaitabl
 
 def _behaviour(endpoint: Endpoint) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def answer(payload: bytes, context: Any) -> bytes:
-        remaining_s = context.time_remaining()
-        result = endpoint.answer(payload, remaining_s)
+        given = endpoint.answer(payload, context.time_remaining())
+        result: Answer = await given if isinstance(given, Coroutine) else given
         return result if isinstance(result, bytes) else await _abort(context, result)
 
-    async def answer_async(payload: bytes, context: Any) -> bytes:
-        result = await endpoint.answer_async(payload, context.time_remaining())
-        return result if isinstance(result, bytes) else await _abort(context, result)
-
-    return answer_async if endpoint.is_async else answer
+    return answer
 
 
 async def _abort(context: Any, status: WireStatus) -> NoReturn:

@@ -15,12 +15,13 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import CoroutineType
 from typing import Any
 
 import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
-from server.wire.endpoint import Answer, Endpoint, StreamEndpoint
+from server.wire.endpoint import Answer, Endpoint, Later, StreamEndpoint
 from server.wire.grpcio_transport import GrpcioTransport
 from server.wire.status import PUSHBACK_KEY
 
@@ -150,21 +151,19 @@ class NativeTransport:
                     task.cancel()
                 continue
             endpoint = self._endpoints[method]
-            time_remaining_s: float | None = details[2]
-            if endpoint.is_async:
-                self._tasks[call_id] = self._loop.create_task(
-                    self._answer_async(endpoint, call_id, payload, time_remaining_s)
-                )
+            # Of a call without deadline the transport tells 9.2e18.
+            time_remaining_s: float | None = details[2] if details[2] is not None and details[2] < 1e9 else None
+            answer = endpoint.answer(payload, time_remaining_s)
+            if isinstance(answer, CoroutineType):
+                self._tasks[call_id] = self._loop.create_task(self._answer_later(call_id, answer))
             else:
-                answers.append((call_id, endpoint.answer(payload, time_remaining_s)))
-        for call_id, answer in answers:
-            self._respond(call_id, answer)
+                answers.append((call_id, answer))
+        for call_id, ready in answers:
+            self._respond(call_id, ready)
 
-    async def _answer_async(
-        self, endpoint: Endpoint, call_id: int, payload: bytes, time_remaining_s: float | None
-    ) -> None:
+    async def _answer_later(self, call_id: int, answer: Later) -> None:
         try:
-            self._respond(call_id, await endpoint.answer_async(payload, time_remaining_s))
+            self._respond(call_id, await answer)
         finally:
             self._tasks.pop(call_id, None)
 

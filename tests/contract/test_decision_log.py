@@ -56,6 +56,14 @@ async def test_record_is_found_as_it_was_put(log: DecisionLog, state: str) -> No
     assert exact(await log.find(3, 21)) == exact(record(3))
 
 
+async def test_last_number_is_the_highest_that_was_put(log: DecisionLog, state: str) -> None:
+    before = await log.last_number()
+
+    await put(log, state, record(3), record(9), record(7))
+
+    assert (before, await log.last_number()) == (0, 9)
+
+
 async def test_nobody_finds_a_decision_by_its_number_alone(log: DecisionLog, state: str) -> None:
     await put(log, state, record(3))
 

@@ -1,7 +1,7 @@
 """Endpoints: from the bytes of a request to the bytes of an answer, or to a status."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import grpc
 import pytest
@@ -22,14 +22,13 @@ def endpoint(handler: Handler, limit_bytes: int = DEFAULT_LIMIT_BYTES, *, is_asy
     async def later(request: GetProfileRequest) -> Profile:
         return handler(request)
 
-    return Endpoint("/service/Method", GetProfileRequest, later if is_async else handler, is_async, limit_bytes)
+    return Endpoint("/service/Method", GetProfileRequest, later if is_async else handler, limit_bytes)
 
 
 async def answer(asked: Endpoint, payload: bytes, time_remaining_s: float | None = None) -> Answer:
     """What an endpoint of either kind answers."""
-    if asked.is_async:
-        return await asked.answer_async(payload, time_remaining_s)
-    return asked.answer(payload, time_remaining_s)
+    given = asked.answer(payload, time_remaining_s)
+    return await given if isinstance(given, Coroutine) else given
 
 
 def echo(request: GetProfileRequest) -> Profile:
@@ -139,8 +138,8 @@ async def test_cancellation_passes_through_a_coroutine_handler() -> None:
         await asyncio.Event().wait()
         raise AssertionError("nothing sets the event")
 
-    asked = Endpoint("/service/Method", GetProfileRequest, wait, True, DEFAULT_LIMIT_BYTES)
-    task = asyncio.create_task(asked.answer_async(PAYLOAD, None))
+    asked = Endpoint("/service/Method", GetProfileRequest, wait, DEFAULT_LIMIT_BYTES)
+    task = asyncio.create_task(answer(asked, PAYLOAD))
     await reached.wait()
 
     task.cancel()
@@ -172,8 +171,7 @@ def test_service_has_an_endpoint_for_each_of_its_methods() -> None:
     assert len(found) == len(SERVICE.methods)
     assert isinstance(get, Endpoint)
     assert isinstance(apply, Endpoint)
-    assert (get.is_async, get.limit_bytes) == (False, DEFAULT_LIMIT_BYTES)
-    assert (apply.is_async, apply.limit_bytes) == (True, 7)
+    assert (get.limit_bytes, apply.limit_bytes) == (DEFAULT_LIMIT_BYTES, 7)
     assert get.request_type.DESCRIPTOR.full_name == "opportune.v1.GetProfileRequest"
 
 

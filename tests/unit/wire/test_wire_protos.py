@@ -3,12 +3,20 @@
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from opportune.v1 import catalog_service_pb2, decision_service_pb2, profile_service_pb2
+from opportune.v1 import (
+    audience_service_pb2,
+    catalog_service_pb2,
+    decision_service_pb2,
+    outcome_service_pb2,
+    profile_service_pb2,
+)
 
-from server.wire import catalog, decisions, profiles
+from server.wire import audiences, catalog, decisions, outcomes, profiles
+from server.wire.audiences import AudienceServicer
 from server.wire.catalog import CatalogServicer
 from server.wire.decisions import DecisionServicer
 from server.wire.endpoint import DEFAULT_LIMIT_BYTES
+from server.wire.outcomes import OutcomeServicer
 from server.wire.profiles import ProfileServicer
 from tests.unit.wire.proto_sources import compiled, elements
 
@@ -17,6 +25,8 @@ SERVICERS: list[tuple[ServiceDescriptor, type, dict[str, int]]] = [
     (decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"], DecisionServicer, decisions.LIMITS_BYTES),
     (profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"], ProfileServicer, profiles.LIMITS_BYTES),
     (catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"], CatalogServicer, catalog.LIMITS_BYTES),
+    (outcome_service_pb2.DESCRIPTOR.services_by_name["OutcomeService"], OutcomeServicer, outcomes.LIMITS_BYTES),
+    (audience_service_pb2.DESCRIPTOR.services_by_name["AudienceService"], AudienceServicer, audiences.LIMITS_BYTES),
 ]
 
 
