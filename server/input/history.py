@@ -1,4 +1,4 @@
-"""What conditions read of contacts: counts within windows, and how long ago the latest was. Of one customer, or of many.
+"""What conditions read of contacts: counts within windows, and how long ago the latest was.
 
 Of one customer it is a few numpy calls over [families, events]; of many it is the same calls over the events of all of
 them, so that a customer with contacts costs a microsecond and one without nothing.
@@ -62,7 +62,8 @@ class HistoryReader:
     def read_rows(self, profiles: ProfileTable, rows: IntRow, now_us: int) -> FloatRow:
         """The variables of many customers at a time, by any rows of theirs: float32 [variables, rows].
 
-        Counts are 0 and days are NaN for those without contacts. Customers of several identifiers cost a walk over them.
+        Counts are 0 and days are NaN for those without contacts. A customer of several identifiers costs a walk over
+        them.
         """
         identifiers, places = _identifiers(profiles.graph, rows)
         owners, events = profiles.contacts.gather(identifiers)
