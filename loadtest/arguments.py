@@ -13,7 +13,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     for scenario in scenarios.choices.values():
         scenario.add_argument("--transport", choices=("native", "grpcio"), default="native")
         scenario.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
-    for name in ("rank", "scaling", "deltas", "freshness", "mixed"):
+    for name in ("rank", "scaling", "deltas", "freshness", "mixed", "audience"):
         scenarios.choices[name].add_argument(
             "--hold-cores", action="store_true", help="spin on idle cores, for machines that take them away"
         )
@@ -41,6 +41,13 @@ def _add_writing(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     _add_profiles(mixed, 100_000)
     mixed.add_argument("--rate", dest="rate_rps", type=_positive, default=500, help="rankings a second (default: 500)")
     mixed.add_argument("--seconds", type=_seconds, default=20.0, help="open loop, each (default: 20)")
+    audience = scenarios.add_parser("audience", help="counting everybody, and RankOffers without and with it")
+    _add_profiles(audience, 1_000_000)
+    audience.add_argument("--runs", type=_positive, default=20, help="counts, one after the other (default: 20)")
+    audience.add_argument(
+        "--rate", dest="rate_rps", type=_positive, default=200, help="rankings a second (default: 200)"
+    )
+    audience.add_argument("--seconds", type=_seconds, default=10.0, help="open loop, each (default: 10)")
     memory = scenarios.add_parser("memory", help="what a customer costs in memory, and how long loading takes")
     _add_profiles(memory, 1_000_000)
     recover = scenarios.add_parser("recover", help="from a killed server's restart to serving")

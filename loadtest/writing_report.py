@@ -1,4 +1,4 @@
-"""The figures of the scenarios about writing, for people on standard output."""
+"""The figures of the scenarios with a data folder, for people on standard output."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -105,6 +105,37 @@ def recover_table(figures: Mapping[str, Any]) -> str:
     )
     notes = ["After each start the first calls saw the last delta that was acknowledged. The page cache was warm."]
     return _table(title, rows, [*notes, *_notes(figures)])
+
+
+def audience_table(figures: Mapping[str, Any]) -> str:
+    """The scenario `audience`: counting alone, then RankOffers without and with it."""
+    rows = [
+        _row("count, ms (median)", [figures["count_ms"]], ",.1f"),
+        _row("count, ms (best)", [figures["count_ms_best"]], ",.1f"),
+        _row("count beside rankings, ms (median)", [figures["count_ms_beside"]], ",.1f"),
+        _row("server CPU, ms/count", [figures["server_cpu_ms_per_count"]], ",.1f"),
+        _row("share of a core while counting", [figures["loop_share"]], ".2f"),
+        "",
+        _heads("RankOffers", ["without", "with", "ratio"]),
+        *(
+            _row(
+                f"{name}, ms",
+                [figures[f"rank_{name}_ms_without"], figures[f"rank_{name}_ms_with"], figures[f"{name}_ratio"]],
+                ".2f",
+            )
+            for name in ("p50", "p99")
+        ),
+        _row("samples", [figures["samples_without"], figures["samples_with"]], ",d"),
+    ]
+    title = f"CountAudience: {figures['matched']:,} of {figures['customers']:,} customers, "
+    notes = [
+        f"The audience: {figures['audience']}",
+        f"Every count was checked: {len(figures['count_ms_all'])} one after the other with nothing else going on "
+        f"(steal {figures['count_steal_percent']:.2f} %), then {figures['counts_beside']} beside rankings.",
+        f"RankOffers: {figures['candidates']:,} offers, open loop at {figures['rate_rps']:,} calls/s, from the "
+        "intended send time; with: audiences are counted without a pause.",
+    ]
+    return _table(title + f"{figures['transport']} transport", rows, [*notes, *_notes(figures)])
 
 
 def _table(title: str, rows: Sequence[str], notes: Sequence[str]) -> str:

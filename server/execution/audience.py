@@ -46,7 +46,10 @@ class AudienceCount:
 
 
 class CountAudience:
-    """Counts the customers for whom a condition holds now. At most `AT_ONCE` at a time; others wait their turn."""
+    """Counts the customers for whom a condition holds now.
+
+    At most `AT_ONCE` calls count at a time; others wait, and whoever came first goes first.
+    """
 
     def __init__(self, state: State, clock: Clock) -> None:
         self._state = state

@@ -55,7 +55,8 @@ class HistoryReader:
     def read_rows(self, profiles: ProfileTable, rows: IntRow, now_us: int) -> FloatRow:
         """The variables of many customers at a time, by any rows of theirs: float32 [variables, rows].
 
-        Counts are 0 and days NaN for those without contacts. Customers of several identifiers cost a walk over them.
+        Counts are 0 and days are NaN for those without contacts. A customer of several identifiers costs a walk over
+        them.
         """
         identifiers, places = _identifiers(profiles.graph, rows)
         owners, events = profiles.contacts.gather(identifiers)

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.catalogs import shop, stall, text_of
 from tests.integration.commands import run, serving
-from tests.integration.connection import TIMEOUT_S, connected
+from tests.integration.connection import TIMEOUT_S, connected, delta
 from tests.integration.processes import children_of
 from tests.integration.tiny_model import write_model
 
@@ -91,6 +91,35 @@ async def test_apply_says_which_version_it_published(tmp_path: Path) -> None:
         published = await run("apply", good, "--address", f"127.0.0.1:{server.port}")
 
     assert "is now catalog version 1: 1 offers" in published.output
+
+
+async def test_audience_is_counted_by_a_running_server(tmp_path: Path, models: Path, shop_file: Path) -> None:
+    data = tmp_path / "data"
+    async with (
+        serving("--models", models, "--catalog", shop_file, data=data) as server,
+        connected(server.port) as connection,
+    ):
+        await connection.apply_deltas(delta("a", visits=3), delta("b", visits=1), delta("c", tier="gold"))
+        address = ("--to", connection.address)
+
+        counted = await run("audience", "customer.visits > 1.0", *address)
+        as_json = await run("audience", "customer.visits > 1.0", "--json", *address)
+        refused = await run("audience", "customer.vists > 1.0", *address)
+        in_use = await run("audience", "true", "--data", data)
+    nobody = await run("audience", "true", "--to", "127.0.0.1:1")
+    stopped = await run("audience", "customer.visits >= 1.0", "--data", data)
+
+    assert (counted.code, counted.errors) == (0, "")
+    assert counted.output.startswith("1 of 3 customers (33.33%), ")
+    assert json.loads(as_json.output)["count"] == 1
+    assert (refused.code, in_use.code, nobody.code) == (1, 1, 1)
+    assert refused.errors.splitlines() == [
+        "condition: 1:1: unknown attribute customer.vists; did you mean customer.visits?"
+    ]
+    assert "--to HOST:PORT" in in_use.errors
+    assert "UNAVAILABLE" in nobody.errors
+    assert stopped.output.startswith("2 of 3 customers"), stopped.errors
+    assert "Traceback" not in refused.errors + in_use.errors + nobody.errors
 
 
 async def test_killed_server_leaves_no_process_behind(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import pytest
 from opportune.v1 import audience_service_pb2 as pb
 from opportune.v1 import audience_service_pb2_grpc
 
-from server.execution import audience
-from server.execution.audience import AT_ONCE
+from server.execution.audience import AT_ONCE, AudienceScan
 from tests.integration.catalogs import market
 from tests.integration.connection import TIMEOUT_S, Connection, consent, delta, refusal
 from tests.integration.delta_streams import DeltaStream, load_request, purchase, visit
@@ -155,21 +154,24 @@ async def test_counting_goes_on_while_deltas_stream_in_and_offers_are_ranked(mar
 async def test_other_attributes_while_customers_are_counted_abort_the_count(
     spare_server: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await load(spare_server, "many", 20_000)
-    # Turns that never end a count before the catalog is there, however slowly that is compiled.
-    monkeypatch.setattr(audience, "MOST_PAGES", 1)
-    monkeypatch.setattr(audience, "TURN_S", 0.0)
-    publishing = asyncio.create_task(spare_server.apply_catalog(market()))
-    refused = None
-    while not publishing.done() and refused is None:
-        try:
-            await count(spare_server, "customer.visits > 1.0")
-        except grpc.aio.AioRpcError as error:
-            refused = error
-    await publishing
+    await load(spare_server, "many", 5_000)
+    began, published = asyncio.Event(), asyncio.Event()
+    turn = AudienceScan.turn
 
-    assert refused is None or refused.code() == grpc.StatusCode.ABORTED
-    assert (await count(spare_server, "customer.visits > 1.0")).count == 19_999
+    def slow_turn(scan: AudienceScan) -> bool:
+        began.set()
+        return turn(scan) if published.is_set() else True
+
+    monkeypatch.setattr(AudienceScan, "turn", slow_turn)
+    counting = asyncio.create_task(refusal(count(spare_server, "customer.visits > 1.0")))
+    await began.wait()
+    await spare_server.apply_catalog(market())
+    published.set()
+
+    refused = await counting
+
+    assert (refused.code, refused.reason) == (grpc.StatusCode.ABORTED, "CATALOG_CHANGED")
+    assert (await count(spare_server, "customer.visits > 1.0")).count == 4_999
 
 
 async def test_more_counts_than_may_go_on_at_a_time_are_all_answered(market_server: Connection) -> None:

@@ -92,8 +92,9 @@ async def test_those_are_counted_for_whom_the_condition_holds(service: Service) 
     ],
 )
 async def test_what_is_missing_is_no_more_true_than_false(service: Service, condition: str, expected: int) -> None:
-    for customer_id, values in {"a": {"visits": 5.0}, "b": {"visits": 1.0}, "c": {"member": True}}.items():
-        service.set(customer_id, **values)
+    service.set("a", visits=5.0)
+    service.set("b", visits=1.0)
+    service.set("c", member=True)
 
     assert await count(service, condition) == expected
 

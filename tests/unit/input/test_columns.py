@@ -290,3 +290,13 @@ def test_there_is_nobody_behind_the_last_page() -> None:
 
     assert len(block.rows) == 0
     assert block.values.shape == (1, 0)
+
+
+def test_members_of_a_customer_on_another_page_are_no_customers_of_a_full_one() -> None:
+    table = full_pages(1)
+    link(table, "3", "7")
+
+    blocks = list(columns(table, "visits").blocks(NOW))
+
+    assert [len(block.rows) for block in blocks] == [PAGE_ROWS - 2, 1]
+    assert table.find("3") not in blocks[0].rows

@@ -47,6 +47,16 @@ def test_cells_behind_the_last_event_are_no_decisions() -> None:
     np.testing.assert_array_equal(values, [[0, 1, 0], [NAN, 2, NAN]])
 
 
+def test_whoever_only_clicked_was_never_decided_for() -> None:
+    profiles = crowd(2)
+    profiles.contacts.add(1, us_ago(days=2), 1, outcome_words(0, 0, [ContactKind.CLICK]), 0)
+    reader = HistoryReader([SINCE, HistoryVariable(ContactKind.CLICK, None)], [subject()])
+
+    values = reader.read_rows(profiles, everybody(profiles), NOON_US)
+
+    np.testing.assert_array_equal(values, [[NAN, NAN], [NAN, 2]])
+
+
 def test_a_decision_of_1970_that_looks_like_nothing_counts() -> None:
     profiles = crowd(2)
     profiles.contacts.add(0, 0, 0, decision_words([0]), 0)

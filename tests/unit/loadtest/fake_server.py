@@ -13,17 +13,19 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import numpy as np
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from opportune.v1 import profile_service_pb2 as pb
+from opportune.v1.audience_service_pb2 import CountAudienceRequest, CountAudienceResponse
 from opportune.v1.decision_pb2 import DECISION_VIEW_FULL, REASON_LOST, RUNG_FULL, Decision
 from opportune.v1.decision_service_pb2 import RankOffersRequest, RankOffersResponse
 from opportune.v1.profile_pb2 import Profile, ProfileDelta
 
 LOST = 25
 PROBE = "probe"
-SERVICES = {"RankOffers": "opportune.v1.DecisionService"}
+SERVICES = {"RankOffers": "opportune.v1.DecisionService", "CountAudience": "opportune.v1.AudienceService"}
 
 
 class Facts:
@@ -34,6 +36,7 @@ class Facts:
         self.offset = 0
         self.probes: set[str] = set()
         self.loaded: dict[str, tuple[pb.LoadProfilesRequest, int]] = {}
+        self.miscounts = "miscount" in settings
         if data is not None and self._file is not None:
             data.mkdir(exist_ok=True)
             if self._file.exists():
@@ -102,6 +105,17 @@ class Service:
             profile.attributes[PROBE].bool_value = True
         return profile
 
+    async def count(self, request: CountAudienceRequest, context: object) -> CountAudienceResponse:
+        batches = {id(loaded): loaded for loaded, _ in self._facts.loaded.values()}.values()
+        count = sum(_matched(loaded) for loaded in batches) + self._facts.miscounts
+        return CountAudienceResponse(count=count, customers=len(self._facts.loaded), profile_version=1)
+
+
+def _matched(loaded: pb.LoadProfilesRequest) -> int:
+    """The customers of a batch who are in the audience of the load test, whatever the request's condition says."""
+    values = {column.name: np.array(column.values) for column in loaded.columns}
+    return int(np.sum((values["a07"] < 70) & (values["a31"] >= 30) & (values["c0"] < 7) & (values["b1"] == 1)))
+
 
 def handlers(service: Service) -> dict[str, Any]:
     """The methods by their names."""
@@ -112,6 +126,7 @@ def handlers(service: Service) -> dict[str, Any]:
         ("StreamProfileDeltas", stream, service.stream, pb.StreamProfileDeltasRequest),
         ("LoadProfiles", stream, service.load, pb.LoadProfilesRequest),
         ("GetProfile", unary, service.get_profile, pb.GetProfileRequest),
+        ("CountAudience", unary, service.count, CountAudienceRequest),
     )
     return {
         name: kind(handler, request.FromString, lambda reply: reply.SerializeToString())
