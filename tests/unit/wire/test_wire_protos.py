@@ -3,9 +3,10 @@
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from opportune.v1 import catalog_service_pb2, decision_service_pb2, profile_service_pb2
+from opportune.v1 import audience_service_pb2, catalog_service_pb2, decision_service_pb2, profile_service_pb2
 
-from server.wire import catalog, decisions, profiles
+from server.wire import audiences, catalog, decisions, profiles
+from server.wire.audiences import AudienceServicer
 from server.wire.catalog import CatalogServicer
 from server.wire.decisions import DecisionServicer
 from server.wire.endpoint import DEFAULT_LIMIT_BYTES
@@ -17,6 +18,7 @@ SERVICERS: list[tuple[ServiceDescriptor, type, dict[str, int]]] = [
     (decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"], DecisionServicer, decisions.LIMITS_BYTES),
     (profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"], ProfileServicer, profiles.LIMITS_BYTES),
     (catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"], CatalogServicer, catalog.LIMITS_BYTES),
+    (audience_service_pb2.DESCRIPTOR.services_by_name["AudienceService"], AudienceServicer, audiences.LIMITS_BYTES),
 ]
 
 
