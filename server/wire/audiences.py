@@ -5,8 +5,7 @@ from opportune.v1 import audience_service_pb2 as pb
 from server.execution.audience import CountAudience
 from server.wire.convert.audience import counted_to
 
-LIMITS_BYTES = {"CountAudience": 16 * 1024}
-"""Four times what a condition may have, so that one that is too long is told so in words."""
+LIMITS_BYTES: dict[str, int] = {}
 
 
 class AudienceServicer:

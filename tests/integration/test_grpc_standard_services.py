@@ -10,7 +10,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.integration.connection import TIMEOUT_S, Connection, refusal
 
-SERVICES = ["opportune.v1.CatalogService", "opportune.v1.DecisionService", "opportune.v1.ProfileService"]
+SERVICES = [
+    f"opportune.v1.{name}" for name in ("AudienceService", "CatalogService", "DecisionService", "ProfileService")
+]
 
 
 def health(server: Connection) -> Any:
