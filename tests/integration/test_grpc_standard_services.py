@@ -11,7 +11,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.integration.connection import TIMEOUT_S, Connection, refusal
 
 SERVICES = [
-    f"opportune.v1.{name}" for name in ("AudienceService", "CatalogService", "DecisionService", "ProfileService")
+    f"opportune.v1.{name}"
+    for name in ("AudienceService", "CatalogService", "DecisionService", "OutcomeService", "ProfileService")
 ]
 
 
