@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from loadtest.arguments import parser
 from loadtest.audience import AudienceOptions, audience
+from loadtest.caps import CapsOptions, OvershotError, caps, caps_table
 from loadtest.counter import MiscountedError
 from loadtest.deltas import DeltasOptions, deltas
 from loadtest.freshness import FreshnessOptions, freshness
@@ -39,6 +40,7 @@ FAILURES = (
     NotRankedError,
     NotKeptError,
     MiscountedError,
+    OvershotError,
     RejectedError,
     TimeoutError,
 )
@@ -65,6 +67,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "mixed": Scenario(MixedOptions, mixed, mixed_table),
     "memory": Scenario(MemoryOptions, memory, memory_table),
     "recover": Scenario(RecoverOptions, recover, recover_table),
+    "caps": Scenario(CapsOptions, caps, caps_table),
     "audience": Scenario(AudienceOptions, audience, audience_table),
 }
 
@@ -101,7 +104,8 @@ def _seconds_max(options: argparse.Namespace) -> int:
     loading_s = given.get("profiles", 0) / LOADED_PER_S_MIN
     # A probe of each kind takes at most a tenth of a second, set-up of its window included.
     probing_s = given.get("probes", 0) / 10
-    return SET_UP_S_MAX + int(6 * given.get("seconds", 0) + probing_s + loading_s)
+    racing_s = given.get("rounds", 0) / 10
+    return SET_UP_S_MAX + int(racing_s + 6 * given.get("seconds", 0) + probing_s + loading_s)
 
 
 def _bound(seconds: int) -> None:

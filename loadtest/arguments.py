@@ -48,6 +48,9 @@ def _add_writing(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--rate", dest="rate_rps", type=_positive, default=200, help="rankings a second (default: 200)"
     )
     audience.add_argument("--seconds", type=_seconds, default=10.0, help="open loop, each (default: 10)")
+    caps = scenarios.add_parser("caps", help="many callers racing for the last slots of caps and budgets")
+    caps.add_argument("--rounds", type=_positive, default=10_000, help="of the race (default: 10000)")
+    caps.add_argument("--callers", type=_positive, default=64, help="at once (default: 64)")
     memory = scenarios.add_parser("memory", help="what a customer costs in memory, and how long loading takes")
     _add_profiles(memory, 1_000_000)
     recover = scenarios.add_parser("recover", help="from a killed server's restart to serving")
