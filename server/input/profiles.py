@@ -141,9 +141,9 @@ class ProfileTable:
 
     def events(self, row: int) -> Events | None:
         """The contact events of all identifiers of a row's customer, None if there are none. Views: do not keep."""
-        if self.graph.customer(row) == row:
-            return self.contacts.read(row)
-        return joined(self.contacts.read(member) for member in self.graph.members(row))
+        # Also for the row that several identifiers come to, which has no events of its own.
+        members = self.graph.members(row)
+        return self.contacts.read(row) if len(members) == 1 else joined(map(self.contacts.read, members))
 
     def update_us(self, row: int) -> int:
         """The newest event time of a row's changes, in microseconds since 1970; `NEVER` if there were none."""
