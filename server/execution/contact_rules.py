@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.contact import ContactSubject
+from server.domain.contact import ContactSubject, HistoryVariable
 from server.execution.compiled import CompiledCatalog
 from server.execution.meter_room import MeterRoom
 from server.execution.policy import ChannelPolicy
@@ -73,6 +73,10 @@ class ContactRules:
                 rules.meters.forget(changed)
             changed.clear()
         return self._channels[channel]
+
+    def history_reader(self, variables: Sequence[HistoryVariable]) -> HistoryReader:
+        """A reader of other numbers of the history than the catalog's."""
+        return HistoryReader(variables, self._book.subjects)
 
     def household_events(self, household: str) -> Events | None:
         """The contacts of a household, None if there are none."""

@@ -52,6 +52,24 @@ class InputPlan:
         return rows
 
 
+    def assemble_many(self, variables: FloatRow, customers: IntRow, offers: IntRow) -> FloatRow:
+        """The same for pairs of customer and offer: float32 [customers, features] for scope customer, else [pairs, …].
+
+        Args:
+            variables: float32 [customers, columns].
+            customers, offers: int [pairs], the row of each pair's customer, and its offer.
+        """
+        if self.input.scope is Scope.CUSTOMER:
+            return variables.take(self.variables, axis=1)
+        rows = np.empty((len(offers), len(self.input.features)), np.float32)
+        rows[:, self.variable_places] = variables.take(self.variables, axis=1).take(customers, axis=0)
+        if self.cells.shape[1]:
+            cells = self.cells.take(offers, axis=0) + (customers * variables.shape[1])[:, None]
+            rows[:, self.cell_places] = variables.take(cells)
+        rows[:, self.offer_places] = self.offer_values.take(offers, axis=0)
+        return rows
+
+
 class FeaturePlan:
     """All inputs of one model for one catalog. Immutable once made."""
 
@@ -66,6 +84,13 @@ class FeaturePlan:
     def assemble(self, variables: FloatRow, offers: IntRow) -> dict[str, FloatRow]:
         """The other inputs by name, for the offers with these indices."""
         return {plan.input.name: plan.assemble(variables, offers) for plan in self._of_requests}
+
+    def assemble_many(self, variables: FloatRow, customers: IntRow, offers: IntRow) -> dict[str, tuple[Scope, FloatRow]]:
+        """The same for pairs of customer and offer, with the scope of each input; see `InputPlan.assemble_many`."""
+        return {
+            plan.input.name: (plan.input.scope, plan.assemble_many(variables, customers, offers))
+            for plan in self._of_requests
+        }
 
     def explain(self, tensors: Mapping[str, FloatRow], row: int, offer: int) -> dict[str, float]:
         """What the model was given for one offer, by feature name; missing values are left out.
