@@ -233,15 +233,6 @@ def test_batch_says_what_ranking_one_by_one_says(seed: int, scopes: frozenset[st
     found = in_a_batch(service, BatchQuery(audience, "home", context, most), at_once)
 
     everybody = in_a_batch(service, BatchQuery("", "home", context, most), at_once)
-    if __import__("os").environ.get("STAT"):
-        from hypothesis import event
-        event(f"answers {len(everybody)}")
-        event(f"default {any(r is Rung.DEFAULT for r,_ in everybody.values())}")
-        event(f"most {max((len(o) for _,o in everybody.values()),default=0)}")
-        snap=service.state.snapshot()
-        event(f"pins {len(snap.catalog.policy.pins)}")
-        event(f"events {bool(list(service.state.profiles.contacts.rows()))}")
-        event(f"groups {len(service.state.profiles.graph.customers())}")
     assert everybody == one_by_one(service, context, most)
     assert found == {name: everybody[name] for name in members(service, audience, context) if name in everybody}
 
