@@ -1,4 +1,4 @@
-"""Reads everything that a server would know from its data folder, in another process, and beside the server if one runs.
+"""Reads what a server knows from its data folder, in another process, and beside the server if one runs.
 
 Whoever works over all customers, or over the past, is one more reader of snapshot and journal: it takes no lock, writes
 nothing, and has a copy of the facts for itself.

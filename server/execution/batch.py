@@ -67,7 +67,7 @@ class Part(NamedTuple):
 
 
 def seed_of(catalog_version: int, name: str) -> int:
-    """The seed of a decision in a batch: ties fall alike as long as the catalog is the same, and otherwise each time."""
+    """The seed of a decision in a batch: a customer's ties fall alike for as long as the catalog is the same."""
     return xxh3_64_intdigest(name.encode(), seed=catalog_version)
 
 

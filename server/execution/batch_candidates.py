@@ -13,7 +13,6 @@ from server.domain.attribute import BoolRow, IntRow
 from server.execution.contact_rules import contact_columns
 from server.execution.crowd import Crowd
 from server.execution.policy import Policy
-from server.input.contacts import Events
 from server.input.keys import key_name
 from server.intelligence.caps import CapCounter, Capped, ContactColumns, FamilySet
 from server.intelligence.mass_arbitration import MassLimit
@@ -85,13 +84,9 @@ def _own(crowd: Crowd) -> Iterator[tuple[int, ContactColumns]]:
 
 def _of_households(crowd: Crowd) -> Iterator[tuple[int, ContactColumns]]:
     """The contacts of customers' households, by the customers' places; one without a household is a household."""
+    rules = crowd.occasion.snapshot.rules
     for place, household in enumerate(_households(crowd)):
-        events: Events | None
-        if household:
-            events = crowd.occasion.snapshot.rules.household_events(household)
-        else:
-            events = crowd.events.get(place)
-        columns = contact_columns(events)
+        columns = contact_columns(rules.household_events(household) if household else crowd.events.get(place))
         if columns is not None:
             yield place, columns
 

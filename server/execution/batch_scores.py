@@ -6,6 +6,7 @@ in is assembled, and what comes out is calibrated, for many customers at once.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,7 @@ class _Portion:
         output = np.zeros(bounds[-1], np.float32)
         failed = np.zeros(len(bounds) - 1, np.bool_)
         of_customers, of_pairs, run = self._of_customers, self._of_pairs, self._model.run
-        for customer, (start, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for customer, (start, end) in enumerate(pairwise(bounds)):
             if start == end:
                 continue
             tensors = {name: rows[start:end] for name, rows in of_pairs}

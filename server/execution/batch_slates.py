@@ -35,6 +35,11 @@ class Slates(NamedTuple):
     propensities: Numbers
     expected_values: Numbers
 
+    @property
+    def distinct_customers(self) -> int:
+        """How many customers have won anything; everybody's first slot is their slot 0."""
+        return int(np.count_nonzero(self.slots == 0))
+
 
 def fill_slots(crowd: Crowd, seeds: NDArray[np.uint64]) -> Slates:
     """The winners of everybody; `seeds` shuffle the ties of each customer's decision."""
@@ -43,7 +48,7 @@ def fill_slots(crowd: Crowd, seeds: NDArray[np.uint64]) -> Slates:
     limits = [*crowd.limits, *_own_limits(crowd)]
     contest = MassContest(key, occasion.catalog.offers.tie_break, occasion.slots, seeds, limits)
     pinned = _pinned(crowd)
-    someone = pinned.any(axis=0)
+    someone: BoolRow = np.logical_or.reduce(pinned, axis=0)
     if someone.any():
         winners = _joined(_without(contest, someone), _one_by_one(contest, pinned, occasion.catalog.policy.pins))
     else:
@@ -102,7 +107,7 @@ def _without(contest: MassContest, someone: BoolRow) -> Winners:
 def _one_by_one(contest: MassContest, pinned: BoolRow, pins: tuple[Pin, ...]) -> Winners:
     """The winners of those for whom offers are pinned."""
     customers, slots, offers = [], [], []
-    for customer in pinned.any(axis=0).nonzero()[0].tolist():
+    for customer in np.logical_or.reduce(pinned, axis=0).nonzero()[0].tolist():
         holding = [pins[number] for number in pinned[:, customer].nonzero()[0].tolist()]
         winners = _winners_of(contest, customer, holding)
         customers.append(np.full(len(winners), customer))

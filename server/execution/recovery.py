@@ -109,7 +109,9 @@ def _require_joined(journal: JournalReader, recovered: Recovered) -> None:
         raise JournalDamagedError(f"the journal begins at entry {journal.first}, and {which}")
 
 
-async def _replay(journal: JournalReader, ledger: ErasureLedger, recovered: Recovered, tell: Callable[[str], None]) -> None:
+async def _replay(
+    journal: JournalReader, ledger: ErasureLedger, recovered: Recovered, tell: Callable[[str], None]
+) -> None:
     facts = recovered.facts
     told = 0
     while records := await journal.read(facts.offset, _READ_AT_ONCE):

@@ -51,7 +51,6 @@ class InputPlan:
         rows[:, self.offer_places] = self.offer_values.take(offers, axis=0)
         return rows
 
-
     def assemble_many(self, variables: FloatRow, customers: IntRow, offers: IntRow) -> FloatRow:
         """The same for pairs of customer and offer: float32 [customers, features] for scope customer, else [pairs, …].
 
@@ -85,7 +84,9 @@ class FeaturePlan:
         """The other inputs by name, for the offers with these indices."""
         return {plan.input.name: plan.assemble(variables, offers) for plan in self._of_requests}
 
-    def assemble_many(self, variables: FloatRow, customers: IntRow, offers: IntRow) -> dict[str, tuple[Scope, FloatRow]]:
+    def assemble_many(
+        self, variables: FloatRow, customers: IntRow, offers: IntRow
+    ) -> dict[str, tuple[Scope, FloatRow]]:
         """The same for pairs of customer and offer, with the scope of each input; see `InputPlan.assemble_many`."""
         return {
             plan.input.name: (plan.input.scope, plan.assemble_many(variables, customers, offers))

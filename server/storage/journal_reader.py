@@ -1,9 +1,9 @@
 """The journal for those who only read it, from another process, while a server may be writing to it.
 
 SQLite's connection is read-only, so it never checkpoints and never resets the write-ahead log, not even when it is the
-last to be closed: see `database.py` for why exactly one connection may. Each read is a transaction of its own and short:
-a reader holds up the checkpoint that an erasure waits for. Where no server runs, SQLite leaves an empty log and its
-index beside the database; they belong to no transaction and the next server takes them over.
+last to be closed: see `database.py` for why exactly one connection may. Each read is a transaction of its own, and
+short: a reader holds up the checkpoint that an erasure waits for. Where no server runs, SQLite leaves an empty log and
+its index beside the database; they belong to no transaction, and the next server takes them over.
 """
 
 from contextlib import AsyncExitStack

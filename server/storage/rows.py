@@ -93,7 +93,9 @@ def require_all(offsets: Sequence[int], expected: range, file: object) -> None:
     if list(offsets[max(len(offsets) - len(expected), 0) :]) == list(expected):
         return
     missing = set(expected).difference(offsets)
-    what = f"entry {min(missing)} is missing" if missing else f"entries {expected[0]} to {expected[-1]} are out of order"
+    what = (
+        f"entry {min(missing)} is missing" if missing else f"entries {expected[0]} to {expected[-1]} are out of order"
+    )
     raise JournalDamagedError(f"{file}: {what}")
 
 

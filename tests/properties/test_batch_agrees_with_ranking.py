@@ -1,4 +1,4 @@
-"""A batch answers every customer as RankOffers would with `validate_only`: the same offers, the same numbers, to the bit."""
+"""A batch answers every customer as RankOffers would with `validate_only`: the same offers and numbers, to the bit."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from server.domain.profile import AttributeUpdates
 from server.execution import batch
 from server.execution.batch import BatchQuery, RankAudience
 from server.execution.compile import compile_text
-from server.execution.rank import RankOffers
+from server.execution.rank import Bits, RankOffers
 from server.inference.circuit import Circuit
 from tests.properties.conditions import rich_conditions
 from tests.support.catalogs import (
@@ -254,7 +254,9 @@ def in_a_batch(service: Service, query: BatchQuery, at_once: int) -> dict[str, A
         batch.MOST_AT_ONCE = before
     assert sum(part.looked_at for part in parts) == ranking.customers
     for answers in (part.answers for part in parts if part.answers is not None):
-        for customer, slot, offer, propensity, expected_value in zip(*(c.tolist() for c in answers.slates), strict=True):
+        for customer, slot, offer, propensity, expected_value in zip(
+            *(c.tolist() for c in answers.slates), strict=True
+        ):
             rung = Rung.DEFAULT if answers.failed[customer] else Rung.FULL
             _, offers = found.setdefault(answers.names[customer], (rung, []))
             assert slot == len(offers)
@@ -277,14 +279,18 @@ def one_by_one(service: Service, context: Context, most: int) -> dict[str, Answe
         for scorer in service.state.snapshot().scorers.values():
             # A model that fails for one customer is not to be left alone for the next.
             scorer.circuit = Circuit()
-        seed = batch.seed_of(version, name)
-        rank = RankOffers(service.state, service.clock, service.note, lambda bits, seed=seed: seed)  # type: ignore[misc]
+        rank = RankOffers(service.state, service.clock, service.note, always(batch.seed_of(version, name)))
         decision = rank(RankQuery(name, "home", context, most, validate_only=True))
         if decision.result is Result.RANKED:
             offers = [(o.offer_id, o.creative_id, o.propensity, o.value, o.expected_value) for o in decision.offers]
             assert not any(math.isnan(number) for offer in offers for number in offer[2:])  # type: ignore[arg-type]
             found[name] = (decision.rung, offers)
     return found
+
+
+def always(seed: int) -> Bits:
+    """Random bits that are none."""
+    return lambda bits: seed
 
 
 def members(service: Service, audience: str, context: Context) -> list[str]:
