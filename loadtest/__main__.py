@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from loadtest.arguments import parser
+from loadtest.batch import BatchOptions, batch
 from loadtest.deltas import DeltasOptions, deltas
 from loadtest.freshness import FreshnessOptions, freshness
 from loadtest.ingest import RejectedError
@@ -22,7 +23,7 @@ from loadtest.report import rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
 from loadtest.serving import ServerFailedError
 from loadtest.target import GeneratorFailedError
-from loadtest.writing_report import deltas_table, freshness_table, memory_table, mixed_table, recover_table
+from loadtest.writing_report import batch_table, deltas_table, freshness_table, memory_table, mixed_table, recover_table
 
 FAILURES = (
     ServerFailedError,
@@ -55,6 +56,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "mixed": Scenario(MixedOptions, mixed, mixed_table),
     "memory": Scenario(MemoryOptions, memory, memory_table),
     "recover": Scenario(RecoverOptions, recover, recover_table),
+    "batch": Scenario(BatchOptions, batch, batch_table),
 }
 
 

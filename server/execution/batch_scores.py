@@ -16,8 +16,8 @@ from server.domain.model import RUN_LIMIT_NS, ModelFailure, Scope
 from server.execution.crowd import Crowd
 from server.execution.scoring import Scorer
 
-PAIRS_AT_ONCE = 32_768
-"""How many pairs are assembled together: a few megabytes, which stay near the processor until the model reads them."""
+PAIRS_AT_ONCE = 4_096
+"""How many pairs are assembled together: as much as stays near the processor until the model reads it."""
 
 
 def pair_up(crowd: Crowd) -> None:

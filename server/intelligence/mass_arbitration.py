@@ -78,14 +78,19 @@ def arbitrate_many(contest: MassContest) -> Winners:
 def _order(contest: MassContest) -> tuple[IntRow, IntRow]:
     """Each customer's offers, best first: int [customers, offers], of which only so many may win: int [customers]."""
     loss = -contest.key
-    order = loss.argsort(axis=1)
-    ranked = np.take_along_axis(loss, order, axis=1)
-    tied = (ranked[:, 1:] == ranked[:, :-1]).any(axis=1).nonzero()[0]
-    if len(tied):
+    never = np.isnan(loss)
+    choices = loss.shape[1] - never.sum(axis=1)
+    # Without NaN sorting takes a third of the time. What it then stands among is put right with the ties.
+    finite = np.where(never, np.inf, loss)
+    order = finite.argsort(axis=1)
+    ranked = np.take_along_axis(finite, order, axis=1)
+    tied = ((ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] < np.inf)).any(axis=1)
+    tied |= (ranked < np.inf).sum(axis=1) < choices
+    if tied.any():
         shuffled = contest.tie_break * multipliers(contest.seeds[tied])[:, None]
+        # NaN sorts behind everything.
         order[tied] = np.lexsort((shuffled, loss[tied]), axis=1)
-    # NaN sorts behind everything.
-    return order, np.logical_not(np.isnan(loss)).sum(axis=1)
+    return order, choices
 
 
 def _walk(contest: MassContest, order: IntRow, choices: IntRow) -> Winners:

@@ -95,9 +95,7 @@ async def test_audience_channel_and_max_offers_are_obeyed_also_without_a_server(
     journal = (data / "journal.db").read_bytes()
 
     flags = ("--placement", "home", "--channel", "email", "--max-offers", "1", "--out", out, *AT)
-    ranked = await run(
-        "rank-all", "--data", data, "--models", models, "--audience", 'customer.tier == "gold"', *flags
-    )
+    ranked = await run("rank-all", "--data", data, "--models", models, "--audience", 'customer.tier == "gold"', *flags)
 
     assert ranked.code == 0, ranked.errors
     found = answers(out)
@@ -164,7 +162,10 @@ async def folder(tmp_path_factory: pytest.TempPathFactory, models: Path, shop_fi
     ("flags", "said"),
     [
         (("--placement", "nowhere"), "there is no placement nowhere in catalog version 1"),
-        (("--placement", "home", "--audience", "customer.vists > 1"), "unknown name customer.vists"),
+        (
+            ("--placement", "home", "--audience", "customer.vists > 1"),
+            "unknown attribute customer.vists; did you mean customer.visits?",
+        ),
         (("--placement", "home", "--audience", "context.hour > 1"), "an audience is asked of customers alone"),
         (("--placement", "home", "--channel", "fax"), "placement home has web, email"),
         (("--placement", "home", "--max-offers", "-1"), "must not be negative"),
