@@ -7,6 +7,7 @@ they are called, so it is for its owner only.
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -86,6 +87,10 @@ class RankingFile:
         try:
             if kind is None:
                 self._finish()
+            else:
+                # Otherwise it would be closed when it is collected, behind the file.
+                with suppress(OSError):
+                    self._writer.close()
         finally:
             self._file.close()
             self._partial.unlink(missing_ok=True)
