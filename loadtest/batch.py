@@ -4,7 +4,7 @@
 2. `python -m server rank-all` ranks all of them with a logistic model whose every input is a pair's, and is timed from
    exec to exit: reading the snapshot, ranking and writing.
 
-Requests of a batch have no context attributes, so offers that ask for one are eligible for nobody.
+The context is the same for everybody, such that every condition over it holds.
 """
 
 import json
@@ -28,6 +28,8 @@ from loadtest.serving import ServerFailedError, durable
 from loadtest.setting import now
 from loadtest.stage import workspace
 from loadtest.workload import SEED, SyntheticWorkload
+
+CONTEXT = ("k0=50", "k1=50", "k2=app", "k3=true")
 
 TAKEN = (
     "catalog_version", "customers", "in_audience", "offered", "model_failed_for", "rows", "offers", "read_seconds",
@@ -90,7 +92,8 @@ def _workload(directory: Path, options: BatchOptions) -> SyntheticWorkload:
 def _rank_all(ground: Ground, out: Path, report: Path) -> tuple[dict[str, object], float]:
     """What the command reports, and the processor time that it took."""
     files = ["--data", ground.data, "--models", ground.workload.models, "--out", out, "--json", report]
-    command = ["-m", "server", "rank-all", "--placement", PLACEMENT, *map(str, files)]
+    context = [part for each in CONTEXT for part in ("--context", each)]
+    command = ["-m", "server", "rank-all", "--placement", PLACEMENT, *context, *map(str, files)]
     before = _children_cpu_s()
     with child(command, stdout=subprocess.DEVNULL, scratch=ground.directory) as process:
         if process.wait():

@@ -102,6 +102,9 @@ def _add_rank_all(rank_all: argparse.ArgumentParser) -> None:
     rank_all.add_argument("--max-offers", type=int, default=0, help="offers for a customer at most; the slots")
     rank_all.add_argument("--channel", default="", help="one of the placement's channels, default its first")
     rank_all.add_argument("--locale", default="", help="of the creatives, for example de-CH")
+    rank_all.add_argument(
+        "--context", action="append", default=[], metavar="NAME=VALUE", help="an attribute of the context; repeat it"
+    )
     rank_all.add_argument("--time", type=_time, help="rank as at this time (ISO 8601, with time zone), default now")
     rank_all.add_argument("--json", type=Path, help="also write the report to this file")
     rank_all.set_defaults(command=_rank_all)
@@ -112,6 +115,13 @@ def _time(text: str) -> datetime:
     if time.tzinfo is None:
         raise argparse.ArgumentTypeError("a time needs its zone, for example 2026-11-22T12:00:00Z")
     return time
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, content = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--context takes NAME=VALUE, not {text}")
+    return name, content
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:
@@ -182,7 +192,7 @@ def _recover(options: argparse.Namespace) -> int:
 
 
 def _rank_all(options: argparse.Namespace) -> int:
-    from server.rank_all import Sources, Target, rank_all
+    from server.rank_all import Request, Sources, Target, rank_all
 
     flags = {name: getattr(options, name) for name in ("data", "models", "erasures")}
     settings = read_settings(flags)
@@ -191,7 +201,8 @@ def _rank_all(options: argparse.Namespace) -> int:
     sources = Sources(settings.data, settings.erasures, settings.models, options.catalog)
     context = Context(options.channel, options.locale, options.time)
     query = BatchQuery(options.audience, options.placement, context, options.max_offers)
-    return rank_all(sources, query, Target(options.out, options.force, options.json))
+    request = Request(query, dict(_assignment(text) for text in options.context))
+    return rank_all(sources, request, Target(options.out, options.force, options.json))
 
 
 def _evaluate_identity(options: argparse.Namespace) -> int:

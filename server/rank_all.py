@@ -11,10 +11,13 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
+from server.domain.attribute import AttributeType, Schema, Value
 from server.domain.clock import time_of
 from server.execution.batch import BatchQuery, RankAudience
 from server.inference.model import load_models
@@ -34,6 +37,13 @@ class Sources(NamedTuple):
     catalog: Path | None = None
 
 
+class Request(NamedTuple):
+    """What is asked; `context` are the attributes of the moment as texts, by name, which the catalog's types read."""
+
+    query: BatchQuery
+    context: Mapping[str, str] = MappingProxyType({})
+
+
 class Target(NamedTuple):
     """What is written: the Parquet file, whether it may replace one, and a report."""
 
@@ -42,7 +52,7 @@ class Target(NamedTuple):
     json: Path | None = None
 
 
-def rank_all(sources: Sources, query: BatchQuery, target: Target) -> int:
+def rank_all(sources: Sources, request: Request, target: Target) -> int:
     """Ranks, writes and reports. Exit status 0, or 130 if it was interrupted, and then nothing is left of the file.
 
     Raises:
@@ -52,7 +62,7 @@ def rank_all(sources: Sources, query: BatchQuery, target: Target) -> int:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        report = _rank_all(sources, query, target)
+        report = _rank_all(sources, request, target)
     except KeyboardInterrupt:
         print(f"\ninterrupted; {target.out} has not been written", file=sys.stderr)
         return INTERRUPTED
@@ -63,14 +73,14 @@ def rank_all(sources: Sources, query: BatchQuery, target: Target) -> int:
     return 0
 
 
-def _rank_all(sources: Sources, query: BatchQuery, target: Target) -> dict[str, object]:
+def _rank_all(sources: Sources, request: Request, target: Target) -> dict[str, object]:
     if target.out.exists() and not target.force:
         # Said before minutes of reading, and once more before the file takes its place.
         raise FileExistsError(f"there is a file {target.out} already; --force replaces it")
     started_s = time.monotonic()
-    ranking = _prepared(sources, query)
+    ranking = _prepared(sources, request)
     read_s, read_mib = time.monotonic() - started_s, _resident_mib_max()
-    report = _described(ranking, query)
+    report = _described(ranking, request)
     progress = Progress(ranking.customers, "customers", sys.stderr)
     in_audience = offered = failed = 0
     shown = ranking.occasion.creatives.shown
@@ -103,7 +113,7 @@ def _rank_all(sources: Sources, query: BatchQuery, target: Target) -> dict[str, 
     }
 
 
-def _prepared(sources: Sources, query: BatchQuery) -> RankAudience:
+def _prepared(sources: Sources, request: Request) -> RankAudience:
     if not sources.data.is_dir():
         raise FileNotFoundError(f"there is no folder {sources.data}")
     text = None if sources.catalog is None else sources.catalog.read_text(encoding="utf-8")
@@ -114,12 +124,31 @@ def _prepared(sources: Sources, query: BatchQuery) -> RankAudience:
     snapshot = snapshot_of(recovered.facts, models, text)
     gc.freeze()
     gc.enable()
+    query = request.query
+    attributes = {name: _value(snapshot.catalog.context, name, text) for name, text in request.context.items()}
+    query = query._replace(context=query.context._replace(attributes=attributes))
     return RankAudience(snapshot, query, query.context.time or datetime.now(UTC))
 
 
-def _described(ranking: RankAudience, query: BatchQuery) -> dict[str, object]:
+def _value(context: Schema, name: str, text: str) -> Value:
+    """A context attribute's value, of its declared type; whatever cannot be read so is refused as a text."""
+    attribute = context.by_id.get(name)
+    try:
+        match attribute.type if attribute is not None else None:
+            case AttributeType.NUMBER:
+                return float(text)
+            case AttributeType.BOOLEAN:
+                return {"true": True, "false": False}[text]
+            case AttributeType.TIMESTAMP_AGE:
+                return datetime.fromisoformat(text)
+    except (ValueError, KeyError):
+        pass
+    return text
+
+
+def _described(ranking: RankAudience, request: Request) -> dict[str, object]:
     """What makes the answers what they are; also the file's metadata."""
-    occasion = ranking.occasion
+    occasion, query = ranking.occasion, request.query
     return {
         "catalog_version": occasion.catalog.version,
         "catalog_etag": occasion.catalog.etag,
@@ -127,6 +156,7 @@ def _described(ranking: RankAudience, query: BatchQuery) -> dict[str, object]:
         "placement": occasion.placement.placement.id,
         "channel": occasion.channel,
         "locale": query.context.locale,
+        "context": ", ".join(f"{name}={text}" for name, text in sorted(request.context.items())),
         "time": time_of(occasion.now_us).isoformat(),
         "model": "" if occasion.placement.model is None else occasion.placement.model.model_id,
         "audience": query.audience or "everybody",

@@ -78,7 +78,7 @@ class RankAudience:
         """Compiles the audience and finds the placement.
 
         Raises:
-            OpportuneError: PLACEMENT_NOT_FOUND, or INVALID_FIELD for audience, channel, locale or max_offers.
+            OpportuneError: PLACEMENT_NOT_FOUND, or INVALID_FIELD for audience, context or max_offers.
         """
         self.occasion = Occasion.of(snapshot, query.placement_id, query.context, time, query.max_offers)
         self._audience = _compiled(query.audience, snapshot)

@@ -26,11 +26,12 @@ _EVERYBODY = "everybody"
 
 
 class Occasion(NamedTuple):
-    """Where and when everybody is decided on. `scorer` is None where no model ranks."""
+    """Where and when everybody is decided on, and in what context. `scorer` is None where no model ranks."""
 
     snapshot: Snapshot
     catalog: CompiledCatalog
     placement: CompiledPlacement
+    context: Context
     channel: str
     creatives: ChannelCreatives
     slots: int
@@ -41,10 +42,11 @@ class Occasion(NamedTuple):
 
     @classmethod
     def of(cls, snapshot: Snapshot, placement_id: str, context: Context, time: datetime, max_offers: int = 0) -> Self:
-        """The occasion at a placement; `context` gives channel and locale.
+        """The occasion at a placement; of the context everything counts but the time.
 
         Raises:
-            OpportuneError: PLACEMENT_NOT_FOUND, or INVALID_FIELD for channel, locale or max_offers.
+            OpportuneError: PLACEMENT_NOT_FOUND, or INVALID_FIELD for channel, locale or max_offers. Context attributes
+                are checked by whoever reads them.
         """
         if max_offers < 0:
             raise invalid_field("max_offers", "must not be negative")
@@ -57,6 +59,7 @@ class Occasion(NamedTuple):
             snapshot=snapshot,
             catalog=begun.catalog,
             placement=begun.placement,
+            context=context,
             channel=begun.channel,
             creatives=begun.creatives,
             slots=begun.slots,

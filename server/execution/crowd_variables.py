@@ -17,12 +17,17 @@ class CrowdReader:
     """Reads crowds for one occasion."""
 
     def __init__(self, occasion: Occasion) -> None:
+        """Reads the context.
+
+        Raises:
+            OpportuneError: INVALID_FIELD for a context attribute that is not declared or of another type.
+        """
         catalog, snapshot = occasion.catalog, occasion.snapshot
         self._occasion = occasion
         self._profiles = snapshot.profiles
         self._columns = CustomerColumns(snapshot.profiles, np.arange(catalog.customer.width))
         # What a newcomer without contacts has in this context: only what is known of a customer differs from it.
-        self._newcomer = catalog.variables.read(None, occasion.channel, {}, occasion.now_days)
+        self._newcomer = catalog.variables.read(None, occasion.channel, occasion.context.attributes, occasion.now_days)
         self._history = len(self._newcomer) - len(catalog.history)
         policy = occasion.rules.policy
         self._asks_for_contacts = bool(catalog.history or len(policy.customer) or len(policy.household))

@@ -33,7 +33,7 @@ def answers(path: Path) -> dict[str, Answer]:
     for row in rows(path):
         offers = found.setdefault(row["customer_id"], [])
         assert row["slot"] == len(offers)
-        offers.append(tuple(row[name] for name in ("offer_id", "creative_id", "propensity", "value", "expected_value")))  # type: ignore[arg-type]
+        offers.append(tuple(row[name] for name in ("offer_id", "creative_id", "propensity", "value", "expected_value")))
     return found
 
 

@@ -210,7 +210,7 @@ def happen(service: Service, what: str, who: str, other: str) -> None:
         service.writer.write(OutcomesReported(now_us, (outcome,), (subject,)))
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(
     st.integers(0, 2**32),
     st.sampled_from([frozenset(), frozenset({"offer"}), frozenset(Scope), frozenset({"pair"})]),
@@ -228,7 +228,8 @@ def test_batch_says_what_ranking_one_by_one_says(seed: int, scopes: frozenset[st
     for _ in range(random.choice([0, 4, 12])):
         happen(service, *happening(random))
     audience, most, at_once = random.choice(AUDIENCES), random.choice([0, 0, 0, 3]), random.randint(1, 4)
-    context = Context(random.choice(["", "web", "email"]), "", NOON + timedelta(days=1))
+    attributes = maybe(random, 0.5, {"hour": random.randint(-4, 8) / 4, "vip": random.random() < 0.5}, {})
+    context = Context(random.choice(["", "web", "email"]), "", NOON + timedelta(days=1), attributes)
 
     found = in_a_batch(service, BatchQuery(audience, "home", context, most), at_once)
 
@@ -283,7 +284,7 @@ def one_by_one(service: Service, context: Context, most: int) -> dict[str, Answe
         decision = rank(RankQuery(name, "home", context, most, validate_only=True))
         if decision.result is Result.RANKED:
             offers = [(o.offer_id, o.creative_id, o.propensity, o.value, o.expected_value) for o in decision.offers]
-            assert not any(math.isnan(number) for offer in offers for number in offer[2:])  # type: ignore[arg-type]
+            assert not any(math.isnan(number) for offer in offers for number in offer[2:])
             found[name] = (decision.rung, offers)
     return found
 

@@ -38,10 +38,12 @@ def opened(path: Path, *, replace: bool = False) -> RankingFile:
 
 def test_file_has_a_row_for_each_offer_of_each_customer(tmp_path: Path) -> None:
     path = tmp_path / "ranked.parquet"
+    nobody, no_numbers = np.empty(0, np.intp), np.empty(0)
+    nothing = Answers(["c:2"], np.zeros(1, np.bool_), Slates(nobody, nobody, nobody, no_numbers, no_numbers))
 
     with opened(path) as file:
         file.write(answers("c:1"))
-        file.write(Answers(["c:2"], np.zeros(1, np.bool_), Slates(*[np.empty(0, np.intp)] * 3, *[np.empty(0)] * 2)))
+        file.write(nothing)
         file.write(answers("c:ü", failed=True))
 
     assert file.rows == 4

@@ -229,6 +229,16 @@ def test_ranking_with_the_seed_of_a_batch_breaks_ties_as_the_batch_does() -> Non
         (BatchQuery("context.hour > 1", "home"), ErrorReason.INVALID_FIELD, "audience"),
         (BatchQuery("", "home", Context("fax")), ErrorReason.INVALID_FIELD, "context.channel"),
         (BatchQuery("", "home", Context("", "x" * 99)), ErrorReason.INVALID_FIELD, "context.locale"),
+        (
+            BatchQuery("", "home", Context("", "", None, {"houre": 1.0})),
+            ErrorReason.INVALID_FIELD,
+            'context.attributes["houre"]',
+        ),
+        (
+            BatchQuery("", "home", Context("", "", None, {"hour": "x"})),
+            ErrorReason.INVALID_FIELD,
+            'context.attributes["hour"]',
+        ),
         (BatchQuery("", "home", Context(), -1), ErrorReason.INVALID_FIELD, "max_offers"),
     ],
 )
