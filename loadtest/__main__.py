@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from loadtest.arguments import parser
 from loadtest.audience import AudienceOptions, audience
+from loadtest.batch import BatchOptions, batch
 from loadtest.caps import CapsOptions, OvershotError, caps, caps_table
 from loadtest.counter import MiscountedError
 from loadtest.deltas import DeltasOptions, deltas
@@ -27,6 +28,7 @@ from loadtest.serving import ServerFailedError
 from loadtest.target import GeneratorFailedError
 from loadtest.writing_report import (
     audience_table,
+    batch_table,
     deltas_table,
     freshness_table,
     memory_table,
@@ -69,6 +71,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "recover": Scenario(RecoverOptions, recover, recover_table),
     "caps": Scenario(CapsOptions, caps, caps_table),
     "audience": Scenario(AudienceOptions, audience, audience_table),
+    "batch": Scenario(BatchOptions, batch, batch_table),
 }
 
 

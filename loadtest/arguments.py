@@ -58,6 +58,9 @@ def _add_writing(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     recover.add_argument(
         "--tail", type=_positive, default=100_000, help="entries behind the snapshot (default: 100000)"
     )
+    batch = scenarios.add_parser("batch", help="rank-all: every customer of a data folder in one process")
+    batch.add_argument("--offers", type=_positive, default=200, help="candidates (default: 200)")
+    _add_profiles(batch, 1_000_000)
 
 
 def _add_profiles(scenario: argparse.ArgumentParser, default: int) -> None:

@@ -49,7 +49,7 @@ def recover(options: RecoverOptions, serve: Serve = durable) -> dict[str, object
     started = now()
     with contextlib.ExitStack() as stack:
         ground, workload = stack.enter_context(prepared(options.offers, options.profiles, options.transport, serve))
-        snapshot = _snapshot(ground, options.profiles)
+        snapshot = take_snapshot(ground, options.profiles)
         with ground.server(*NO_SNAPSHOTS) as server:
             _stream(ground, server, list(workload.messages(PREPARED, 1)), options.tail)
             marker = Marker.set_at(server.address, workload.probes(1, 0)[0])
@@ -72,7 +72,7 @@ def recover(options: RecoverOptions, serve: Serve = durable) -> dict[str, object
     }
 
 
-def _snapshot(ground: Ground, profiles: int) -> int:
+def take_snapshot(ground: Ground, profiles: int) -> int:
     """Fills a folder and has a snapshot taken of all of it; returns the snapshot's offset."""
     with ground.server(*NO_SNAPSHOTS) as server:
         version = fill(server, profiles)["profile_version"]

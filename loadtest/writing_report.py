@@ -138,6 +138,26 @@ def audience_table(figures: Mapping[str, Any]) -> str:
     return _table(title + f"{figures['transport']} transport", rows, [*notes, *_notes(figures)])
 
 
+def batch_table(figures: Mapping[str, Any]) -> str:
+    """The scenario `batch`."""
+    rows = [
+        _row("exec to exit, s", [figures["seconds"]], ",.1f"),
+        _row("of that reading the data folder, s", [figures["read_seconds"]], ",.1f"),
+        _row("of that ranking and writing, s", [figures["ranking_seconds"]], ",.1f"),
+        _row("customers/s", [figures["customers_per_second"]], ",.0f"),
+        _row("CPU, µs/customer", [1e6 * figures["cpu_seconds"] / figures["customers"]], ",.1f"),
+        _row("memory after reading, MiB", [figures["rss_read_mib"]], ",d"),
+        _row("memory at most, MiB", [figures["rss_mib"]], ",d"),
+        _row("rows written", [figures["rows"]], ",d"),
+        _row("file, MB", [figures["file_bytes"] / 1e6], ",.0f"),
+    ]
+    title = f"rank-all: {figures['customers']:,} customers, {figures['offers']:,} offers, {figures['slots']} slots, "
+    notes = [f"{figures['offered']:,} customers were offered something; the model failed for nobody."]
+    if figures["model_failed_for"]:
+        notes = [f"The model failed for {figures['model_failed_for']:,} customers."]
+    return _table(title + f"model {figures['model']}", rows, [*notes, *_notes(figures)])
+
+
 def _table(title: str, rows: Sequence[str], notes: Sequence[str]) -> str:
     return "\n".join([title, "", *rows, "", *notes])
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m server serve|apply|load|audience|recover|health|check|identity|train|evaluate|demo`."""
+"""The command line: `python -m server COMMAND`, each of which says with `--help` what it takes."""
 
 import argparse
 import asyncio
@@ -6,13 +6,16 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 
 import uvloop
 
+from server.domain.decision import Context
 from server.domain.errors import OpportuneError
 from server.domain.journal import JournalDamagedError, NewerEntryError
+from server.execution.batch import BatchQuery
 from server.execution.compile import compile_text
 from server.inference.manifest import ModelRefusedError
 from server.inference.model import load_models
@@ -86,6 +89,7 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     )
     recover.add_argument("--json", type=Path, help="also write the report to this file")
     recover.set_defaults(command=_recover)
+    _add_rank_all(commands.add_parser("rank-all", help="rank every customer of an audience into a Parquet file"))
     identity = commands.add_parser("identity", help="measure match rules").add_subparsers(required=True, metavar="WHAT")
     evaluate = identity.add_parser("evaluate", help="precision and recall of match rules on person records")
     evaluate.add_argument("file", type=Path, help="Parquet file, a row for each record")
@@ -93,6 +97,40 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     evaluate.add_argument("--truth", help="the column that tells who is who; default: cluster or true_id")
     evaluate.add_argument("--json", type=Path, help="also write the figures to this file")
     evaluate.set_defaults(command=_evaluate_identity)
+
+
+def _add_rank_all(rank_all: argparse.ArgumentParser) -> None:
+    rank_all.add_argument("--audience", default="", help="condition over customer.*, history.*, context.time; all")
+    rank_all.add_argument("--placement", required=True, help="where the offers will be shown")
+    rank_all.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    rank_all.add_argument("--force", action="store_true", help="replace the file if there is one")
+    rank_all.add_argument("--data", type=Path, help="data folder to read; a server may be using it")
+    rank_all.add_argument("--models", type=Path, help="folder of the models that placements name")
+    rank_all.add_argument("--erasures", type=Path, help="file of the erasure ledger, default DATA/erasures")
+    rank_all.add_argument("--catalog", type=Path, help="rank with this catalog file instead of the one in force")
+    rank_all.add_argument("--max-offers", type=int, default=0, help="offers for a customer at most; the slots")
+    rank_all.add_argument("--channel", default="", help="one of the placement's channels, default its first")
+    rank_all.add_argument("--locale", default="", help="of the creatives, for example de-CH")
+    rank_all.add_argument(
+        "--context", action="append", default=[], metavar="NAME=VALUE", help="an attribute of the context; repeat it"
+    )
+    rank_all.add_argument("--time", type=_time, help="rank as at this time (ISO 8601, with time zone), default now")
+    rank_all.add_argument("--json", type=Path, help="also write the report to this file")
+    rank_all.set_defaults(command=_rank_all)
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise argparse.ArgumentTypeError("a time needs its zone, for example 2026-11-22T12:00:00Z")
+    return time
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, content = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--context takes NAME=VALUE, not {text}")
+    return name, content
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:
@@ -167,6 +205,20 @@ def _recover(options: argparse.Namespace) -> int:
     from server.recovering import report_on
 
     return asyncio.run(report_on(options.data, options.erasures, options.accept_loss, options.json))
+
+
+def _rank_all(options: argparse.Namespace) -> int:
+    from server.rank_all import Request, Sources, Target, rank_all
+
+    flags = {name: getattr(options, name) for name in ("data", "models", "erasures")}
+    settings = read_settings(flags)
+    if settings.data is None:
+        raise SettingsError("rank-all reads a data folder: name it by --data or OPPORTUNE_DATA")
+    sources = Sources(settings.data, settings.erasures, settings.models, options.catalog)
+    context = Context(options.channel, options.locale, options.time)
+    query = BatchQuery(options.audience, options.placement, context, options.max_offers)
+    request = Request(query, dict(_assignment(text) for text in options.context))
+    return rank_all(sources, request, Target(options.out, options.force, options.json))
 
 
 def _evaluate_identity(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from server.domain.decision_log import DecisionLog
 from server.domain.erasure import ErasureLedger
@@ -13,6 +14,7 @@ from server.input.pages import SavedPage
 from server.settings import Settings
 from server.storage.decision_log import SqliteDecisionLog
 from server.storage.folder import DataFolder
+from server.storage.journal_reader import ReadOnlyJournal
 from server.storage.ledger import FileLedger, MemoryLedger
 from server.storage.memory_decision_log import MemoryDecisionLog
 from server.storage.memory_journal import MemoryJournal
@@ -80,12 +82,7 @@ async def open_stores(
     journal = await SqliteJournal.open(folder.path, accept_loss=accept_loss)
     stack.push_async_callback(journal.close)
     ledger_path = settings.erasures or folder.erasures
-    if journal.head and not ledger_path.exists():
-        # Without it, a restored backup brings back whoever was erased since.
-        raise RuntimeError(
-            f"there is no erasure ledger {ledger_path}, and {folder.path} is not new: restore the ledger, "
-            "or, if nobody was ever erased, make an empty file there"
-        )
+    _require_ledger(ledger_path, folder.path, journal.head)
     opened: Vault | None = None
     if sealer is None and with_vault and folder.vault.exists():
         raise RuntimeError(f"{folder.vault} has identifying texts, and there is no vault key to erase them with")
@@ -95,6 +92,43 @@ async def open_stores(
     decisions = await SqliteDecisionLog.open(folder.decisions, max_bytes=settings.decision_log_mib * 2**20)
     stack.push_async_callback(decisions.close)
     return Stores(journal, decisions, SnapshotFolder(folder.snapshots), FileLedger.open(ledger_path), sealer, opened)
+
+
+class ReadOnlyStores(NamedTuple):
+    """What facts are made of, for those who only read: a server may write to it meanwhile."""
+
+    journal: ReadOnlyJournal
+    snapshots: SnapshotFolder
+    ledger: ErasureLedger
+
+
+async def open_read_only(data: Path, erasures: Path | None, stack: AsyncExitStack) -> ReadOnlyStores:
+    """Opens a data folder without its lock and without writing to it; the stack closes what is opened.
+
+    The journal ends where it ends now. What a server lets go of meanwhile, entries or snapshots, is missing then:
+    `server/reading.py` tries again.
+
+    Raises:
+        FileNotFoundError: there is no journal in the folder.
+        JournalDamagedError, NewerEntryError: what is there cannot be trusted or read.
+        OSError, RuntimeError: a file cannot be used, or the ledger is missing.
+    """
+    folder = DataFolder.unlocked(data)
+    journal = await ReadOnlyJournal.open(folder.path)
+    stack.push_async_callback(journal.close)
+    ledger_path = erasures or folder.erasures
+    _require_ledger(ledger_path, folder.path, journal.head)
+    ledger = FileLedger.read(ledger_path) if ledger_path.exists() else MemoryLedger()
+    return ReadOnlyStores(journal, SnapshotFolder(folder.snapshots), ledger)
+
+
+def _require_ledger(ledger: Path, folder: Path, head: int) -> None:
+    """Without it, a restored backup brings back whoever was erased since."""
+    if head and not ledger.exists():
+        raise RuntimeError(
+            f"there is no erasure ledger {ledger}, and {folder} is not new: restore the ledger, "
+            "or, if nobody was ever erased, make an empty file there"
+        )
 
 
 def _sealer(settings: Settings) -> VaultSealer | None:

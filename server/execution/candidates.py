@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from server.domain.attribute import BoolRow, IntRow
-from server.execution.contact_rules import ChannelRules, contact_columns
+from server.execution.contact_rules import ChannelRules, contact_columns, with_household
 from server.execution.evaluation import Evaluation
-from server.input.contacts import Events, joined
+from server.input.contacts import Events
 from server.input.keys import key_name
 from server.intelligence.caps import Capped
 from server.intelligence.eligibility import Words
@@ -110,10 +110,7 @@ def _household_events(evaluation: Evaluation, events: Events | None) -> Events |
     """The contacts of the household, with those of the customer from before anybody knew of it."""
     household = household_of(evaluation)
     shared = evaluation.snapshot.rules.household_events(household) if household else None
-    if shared is None or events is None:
-        return events if shared is None else shared
-    earlier = ~np.isin(events.numbers, shared.numbers)
-    return joined([shared, Events(*(column[earlier] for column in events))])
+    return with_household(shared, events)
 
 
 def _take_out(evaluation: Evaluation, parts: list[tuple[IntRow, IntRow]]) -> None:

@@ -1,16 +1,17 @@
 """The contact rules of a catalog at work: its policy, bound to what is known of contacts and meters."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.contact import ContactSubject
+from server.domain.contact import ContactSubject, HistoryVariable
 from server.execution.compiled import CompiledCatalog
 from server.execution.meter_room import MeterRoom
 from server.execution.policy import ChannelPolicy
 from server.input.contact_book import ContactBook
-from server.input.contacts import Events
+from server.input.contacts import Events, joined
 from server.input.history import HistoryReader
 from server.intelligence.caps import CapCounter, ContactColumns
 
@@ -73,6 +74,10 @@ class ContactRules:
             changed.clear()
         return self._channels[channel]
 
+    def history_reader(self, variables: Sequence[HistoryVariable]) -> HistoryReader:
+        """A reader of other numbers of the history than the catalog's."""
+        return HistoryReader(variables, self._book.subjects)
+
     def household_events(self, household: str) -> Events | None:
         """The contacts of a household, None if there are none."""
         row = self._book.household_row(household)
@@ -101,3 +106,11 @@ class ContactRules:
 def contact_columns(events: Events | None) -> ContactColumns | None:
     """Events as caps read them."""
     return None if events is None else ContactColumns(events.times_us, events.states, events.subjects)
+
+
+def with_household(shared: Events | None, own: Events | None) -> Events | None:
+    """The contacts of a household, with those of a member from before anybody knew of it; either may be missing."""
+    if shared is None or own is None:
+        return own if shared is None else shared
+    earlier = ~np.isin(own.numbers, shared.numbers)
+    return joined([shared, Events(*(column[earlier] for column in own))])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from server.domain.erasure import ErasureLedger
-from server.domain.journal import Journal, JournalDamagedError
+from server.domain.journal import JournalDamagedError, Record
 from server.execution.erase import forget_erased
 from server.execution.facts import Facts
 from server.execution.redaction import redacted
@@ -15,6 +15,24 @@ from server.input.pages import SavedPage
 
 _READ_AT_ONCE = 1_000
 _LOG = logging.getLogger(__name__)
+
+
+class JournalReader(Protocol):
+    """The part of `Journal` that recovery needs."""
+
+    @property
+    def first(self) -> int:
+        """The offset of the oldest entry that is kept."""
+        ...
+
+    @property
+    def head(self) -> int:
+        """The offset of the last entry."""
+        ...
+
+    async def read(self, after: int, limit: int) -> list[Record]:
+        """Up to `limit` entries behind an offset, in order; none may be missing."""
+        ...
 
 
 class SnapshotReader(Protocol):
@@ -55,7 +73,7 @@ class Recovered:
 
 
 async def recover(
-    journal: Journal, snapshots: SnapshotReader, ledger: ErasureLedger, tell: Callable[[str], None] = _LOG.info
+    journal: JournalReader, snapshots: SnapshotReader, ledger: ErasureLedger, tell: Callable[[str], None] = _LOG.info
 ) -> Recovered:
     """The facts that journal and snapshots hold, without the customers that the ledger knows as erased.
 
@@ -81,7 +99,7 @@ async def recover(
     return recovered
 
 
-def _require_joined(journal: Journal, recovered: Recovered) -> None:
+def _require_joined(journal: JournalReader, recovered: Recovered) -> None:
     """Refuses a journal that ends before the snapshot, or begins after it."""
     offset = recovered.facts.offset
     if journal.head < offset:
@@ -91,7 +109,9 @@ def _require_joined(journal: Journal, recovered: Recovered) -> None:
         raise JournalDamagedError(f"the journal begins at entry {journal.first}, and {which}")
 
 
-async def _replay(journal: Journal, ledger: ErasureLedger, recovered: Recovered, tell: Callable[[str], None]) -> None:
+async def _replay(
+    journal: JournalReader, ledger: ErasureLedger, recovered: Recovered, tell: Callable[[str], None]
+) -> None:
     facts = recovered.facts
     told = 0
     while records := await journal.read(facts.offset, _READ_AT_ONCE):

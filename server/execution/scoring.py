@@ -4,7 +4,7 @@ A scorer also guards the server from its model: it cuts runs off, knows what a r
 keeps failing. Decisions ask `cost` and `state` before they call it; see `execution/ladder.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from typing import NamedTuple
 
@@ -74,6 +74,16 @@ class Scorer:
         known = previous if previous is not None and previous._model is model else None
         self.cost: Cost = known.cost if known else Cost()
         self.circuit: Circuit = known.circuit if known else Circuit()
+
+    @property
+    def model(self) -> Model:
+        """The model itself, which nobody guards who calls it."""
+        return self._model
+
+    @property
+    def offer_tensors(self) -> Sequence[tuple[str, FloatRow]]:
+        """What the model is given of offers alone: the names of tensors, and a row of each for every offer."""
+        return self._offers
 
     def state(self) -> CircuitState:
         """Whether `score` would call the model now."""
@@ -164,8 +174,12 @@ class Scorer:
         output = self._model.run(tensors, limit_ns)
         if len(output) != len(offers):
             raise ModelFailure(f"{self.plan.model_id}: {len(output)} scores for {len(offers)} offers")
+        return Scores(self.calibrated(output, offers), tensors)
+
+    def calibrated(self, output: FloatRow, offers: IntRow) -> NDArray[np.float64]:
+        """The propensities that the model's output for these offers stands for."""
         slopes, intercepts = self._calibration(offers)
-        return Scores(propensities(output, self.plan.output_kind, slopes, intercepts), tensors)
+        return propensities(output, self.plan.output_kind, slopes, intercepts)
 
     def _calibration(self, offers: IntRow) -> tuple[Line, Line]:
         if self._one_line:

@@ -143,7 +143,7 @@ class Identifiers:
             page = self._pages[number]
             starts = page.starts[places]
             ends = (starts + page.lengths[places]).tolist()
-            wanted = every if isinstance(mine, slice) else mine.tolist()
+            wanted = every[mine] if isinstance(mine, slice) else mine.tolist()
             for place, start, end in zip(wanted, starts.tolist(), ends, strict=True):
                 names[place] = bytes(page.bytes[start:end])
         return names

@@ -72,11 +72,32 @@ class Eligibility:
             allowed[self.rare_offers[failed.take(self.rare_clauses)]] = False
         return allowed
 
-    def truth(self, variables: FloatRow, now_days: float) -> BoolRow:
-        """Which clauses hold for the variables of one customer and context: bool [clauses].
+    def eligible_many(self, truth: BoolRow) -> BoolRow:
+        """Which offers have all their clauses, for many customers: bool [customers, offers].
+
+        Cost for 1,000 customers and 200 clauses, of which each fails for a third: 1 ms and what is unpacked.
 
         Args:
-            variables: float32 [columns], as `VariableReader` gives them.
+            truth: Which clauses hold, bool [clauses, customers].
+        """
+        failed = np.logical_not(truth)
+        excluded = np.zeros((truth.shape[1], self.needs.shape[1]), np.uint64)
+        for need, clause in zip(self.needs, failed if self.common is None else failed[self.common], strict=True):
+            # Only those for whom it fails are touched, so that many offers cost what they cost one by one.
+            customers = clause.nonzero()[0]
+            excluded[customers] |= need
+        np.invert(excluded, excluded)
+        allowed = np.unpackbits(excluded.view(np.uint8), axis=1, count=self.size, bitorder="little").view(np.bool_)
+        if self.common is not None:
+            pairs, customers = failed[self.rare_clauses].nonzero()
+            allowed[customers, self.rare_offers[pairs]] = False
+        return allowed
+
+    def truth(self, variables: FloatRow, now_days: float) -> BoolRow:
+        """Which clauses hold: bool [clauses] for one customer and context, or [clauses, customers] for many.
+
+        Args:
+            variables: float32 [columns] as `VariableReader` gives them, or [columns, customers].
             now_days: The time of the decision in days since 2020.
         """
         return self.predicates.truth(variables, now_days)

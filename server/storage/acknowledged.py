@@ -70,6 +70,18 @@ class Acknowledged:
         self.close()
 
 
+def read_note(path: Path) -> int | None:
+    """The offset that a note says, without opening it for writing; None if there is none or it is unreadable."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if len(content) != _NOTE.size:
+        return None
+    offset, checksum = _NOTE.unpack(content)
+    return offset if checksum == _checksum(offset) else None
+
+
 def _make(descriptor: int) -> None:
     """The bytes are on the disk before they are mapped: a full disk must not stop a write to memory."""
     os.ftruncate(descriptor, 0)

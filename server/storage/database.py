@@ -41,6 +41,11 @@ def connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None)
 
 
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, so that it never becomes the one that checkpoints, not even as the last."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", isolation_level=None, uri=True)
+
+
 async def open_writer(path: Path, connector: Connector = connect) -> aiosqlite.Connection:
     """The one connection that writes and checkpoints; a commit returns when it is durable.
 

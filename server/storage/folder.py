@@ -16,7 +16,7 @@ class FolderInUseError(Exception):
 class DataFolder:
     """One server's folder, from `open` to `close`. Its lock ends with the process, even if that is killed."""
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int | None) -> None:
         self.path = path
         self._lock = lock
 
@@ -38,6 +38,11 @@ class DataFolder:
             os.close(lock)
             raise FolderInUseError(f"another server uses {path}") from None
         return cls(path, lock)
+
+    @classmethod
+    def unlocked(cls, path: Path) -> Self:
+        """The folder's names, for those who only read: a server may have it."""
+        return cls(path, None)
 
     @property
     def journal(self) -> Path:
@@ -66,7 +71,8 @@ class DataFolder:
 
     def close(self) -> None:
         """Leaves the folder to the next server. The lock's file stays: deleting it would let two servers lock two."""
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def __enter__(self) -> Self:
         return self

@@ -86,6 +86,20 @@ DECISIONS: tuple[Step, ...] = (
 )
 
 
+async def require_all_taken(connection: aiosqlite.Connection, steps: Sequence[Step], name: str) -> None:
+    """Refuses a database that has another layout than the newest, for those who may not change it.
+
+    Raises:
+        NewerEntryError: a newer server wrote it.
+        OSError: an older server wrote it, and nobody has opened it with this version yet.
+    """
+    ((taken,),) = await connection.execute_fetchall("PRAGMA user_version")
+    if taken > len(steps):
+        raise NewerEntryError(f"{name} has layout {taken}, this server knows up to {len(steps)}: a newer one wrote it")
+    if taken < len(steps):
+        raise OSError(f"{name} has layout {taken}, and is read in layout {len(steps)}: start this server on it once")
+
+
 async def migrate(connection: aiosqlite.Connection, steps: Sequence[Step], name: str) -> None:
     """Takes the steps that a database has not taken yet, each whole or not at all.
 

@@ -72,6 +72,33 @@ def wanted(identifiers: Sequence[str]) -> str:
     return msgspec.json.encode(identifiers).decode()
 
 
+def bounds(row: Sequence[Any], file: object) -> tuple[int, int]:
+    """The offsets of the oldest entry that is kept and of the last one, of the row of `BOUNDS`.
+
+    Raises:
+        JournalDamagedError: the oldest entries are missing, or nobody can tell.
+    """
+    oldest, newest, through, expected = row
+    through = through or 0
+    if through and checksum_of_bound(through) != expected:
+        raise JournalDamagedError(f"{file}: the offset up to which entries are forgotten is damaged")
+    first, head = through + 1, through if newest is None else newest
+    if oldest not in (None, first):
+        raise JournalDamagedError(f"{file}: entry {first} is missing; the first is {oldest}")
+    return first, head
+
+
+def require_all(offsets: Sequence[int], expected: range, file: object) -> None:
+    """Raises unless the offsets end with those that are expected, in order."""
+    if list(offsets[max(len(offsets) - len(expected), 0) :]) == list(expected):
+        return
+    missing = set(expected).difference(offsets)
+    what = (
+        f"entry {min(missing)} is missing" if missing else f"entries {expected[0]} to {expected[-1]} are out of order"
+    )
+    raise JournalDamagedError(f"{file}: {what}")
+
+
 def record(row: Sequence[Any], file: object) -> Record:
     """The entry of a row.
 

@@ -111,7 +111,8 @@ class SqliteJournal:
         if low >= high:
             return []
         records = await self._select(rows.READ, low, high)
-        self._require_all([record.offset for record in records], low, high)
+        # Those that were forgotten meanwhile need not be there.
+        rows.require_all([record.offset for record in records], range(max(low + 1, self._first), high + 1), self._path)
         return records
 
     async def rejected(self, source: str, after: int, limit: int) -> list[Record]:
@@ -213,15 +214,6 @@ class SqliteJournal:
                 found = await self._reader.execute_fetchall(statement, parameters)
         return [rows.record(row, self._path) for row in found]
 
-    def _require_all(self, offsets: list[int], low: int, high: int) -> None:
-        """Raises unless the offsets above `low` up to `high` are there in order; those forgotten meanwhile need not."""
-        expected = range(max(low + 1, self._first), high + 1)
-        if offsets[max(len(offsets) - len(expected), 0) :] == list(expected):
-            return
-        missing = set(expected).difference(offsets)
-        what = f"entry {min(missing)} is missing" if missing else f"entries {low + 1} to {high} are out of order"
-        raise JournalDamagedError(f"{self._path}: {what}")
-
     # Opening
 
     async def _begin(self, accept_loss: bool) -> None:
@@ -237,13 +229,8 @@ class SqliteJournal:
         self._acknowledged.write(self._head)
 
     async def _find_bounds(self) -> None:
-        ((oldest, newest, through, expected),) = await self._reader.execute_fetchall(rows.BOUNDS)
-        through = through or 0
-        if through and rows.checksum_of_bound(through) != expected:
-            raise JournalDamagedError(f"{self._path}: the offset up to which entries are forgotten is damaged")
-        self._first, self._head = through + 1, through if newest is None else newest
-        if oldest not in (None, self._first):
-            raise JournalDamagedError(f"{self._path}: entry {self._first} is missing; the first is {oldest}")
+        (found,) = await self._reader.execute_fetchall(rows.BOUNDS)
+        self._first, self._head = rows.bounds(found, self._path)
 
     def _require_the_acknowledged(self, accept_loss: bool) -> None:
         noted = self._acknowledged.read()

@@ -48,13 +48,13 @@ class ConditionSet:
         return self._size
 
     def holds(self, variables: FloatRow, now_days: float = math.nan) -> BoolRow:
-        """Which conditions are met: bool [conditions].
+        """Which conditions are met: bool [conditions], or [conditions, rows].
 
         Args:
-            variables: float32 [columns].
+            variables: float32 [columns] for one row, or [columns, rows].
             now_days: The time of the decision in days since 2020.
         """
-        met = np.ones(self._size, np.bool_)
+        met = np.ones((self._size, *variables.shape[1:]), np.bool_)
         if len(self._asking):
             met[self._asking] = self._conditions.of(self._predicates.truth(variables, now_days))
         return met

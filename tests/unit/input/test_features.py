@@ -124,3 +124,28 @@ def test_what_the_offer_itself_gives_is_read_like_its_attributes() -> None:
 
     found = made.assemble(np.array([5.0, 7.0, 12.0, np.nan], np.float32), np.array([0], np.intp))["x"]
     np.testing.assert_array_equal(found, np.array([[1.0, 7.0]], np.float32))
+
+
+@pytest.mark.parametrize("order", ["together", "mixed"])
+def test_rows_of_many_customers_are_those_of_each(order: str) -> None:
+    features = [
+        Feature("customer.visits", NUMBER),
+        Feature("customer.tier", CATEGORY, ("basic", "gold")),
+        Feature("customer.spend[offer.department]", NUMBER),
+        Feature("offer.level", NUMBER),
+        Feature("context.hour", NUMBER),
+    ]
+    if order == "together":
+        features = [features[0], features[1], features[4], features[2], features[3]]
+    alone = ModelInput("c", Scope.CUSTOMER, (Feature("context.hour", NUMBER), Feature("customer.visits", NUMBER)))
+    made = plan(pair(*features), alone, ModelInput("o", Scope.OFFER, (Feature("offer.level", NUMBER),)))
+    variables = np.stack([VARIABLES, VARIABLES + 1, np.full_like(VARIABLES, np.nan)])
+    customers, offers = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 2, 1, 0, 1, 2])
+
+    found = made.assemble_many(variables, customers, offers)
+
+    assert {name: scope for name, (scope, _) in found.items()} == {"x": Scope.PAIR, "c": Scope.CUSTOMER}
+    for customer in range(3):
+        expected = made.assemble(variables[customer], offers[customers == customer])
+        np.testing.assert_array_equal(found["x"][1][customers == customer], expected["x"])
+        np.testing.assert_array_equal(found["c"][1][[customer]], expected["c"])

@@ -226,3 +226,26 @@ def test_eligibility_survives_the_way_between_processes() -> None:
 
     assert eligible(again, visits=3.0, tier="gold") == [0]
     assert eligible(again, visits=2.0, tier="gold") == []
+
+
+@pytest.mark.parametrize("many_words", [module._MANY_WORDS, 0], ids=["bit sets", "rare clauses as pairs"])
+def test_many_customers_are_offered_what_each_of_them_is(many_words: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MANY_WORDS", many_words)
+    offers = [offer(str(n), eligible=f"customer.visits != {n % 70} && customer.score > 0") for n in range(130)]
+    eligibility = compiled(*offers, offer("everybody"))
+    rows = [variables({"visits": float(v), "score": s}, {}) for v in (-1, 0, 5, 69) for s in (1.0, -1.0)]
+
+    allowed = eligibility.eligible_many(eligibility.truth(np.stack(rows, axis=1), NOW_DAYS))
+
+    assert allowed.tolist() == [through(eligibility, row).tolist() for row in rows]
+    assert allowed.sum(axis=1).tolist()[:4] == [131, 1, 129, 1]
+    assert (eligibility.common is None) == (many_words > 0)
+
+
+def test_nobody_and_no_conditions_are_no_matter() -> None:
+    some = compiled(offer("a", eligible="customer.visits > 1"), offer("b"))
+    none = compiled(offer("a"), offer("b"))
+    row = variables({}, {})
+
+    assert some.eligible_many(some.truth(np.empty((len(row), 0), np.float32), NOW_DAYS)).shape == (0, 2)
+    assert none.eligible_many(none.truth(row[:, None], NOW_DAYS)).tolist() == [[True, True]]

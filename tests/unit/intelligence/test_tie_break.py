@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.intelligence.tie_break import tie_breaks
+from server.intelligence.tie_break import multipliers, tie_breaks
 
 
 def hashes(names: list[str]) -> NDArray[np.uint64]:
@@ -71,3 +71,12 @@ def test_who_comes_second_does_not_follow_from_who_comes_first() -> None:
     count = np.unique(orders, axis=0, return_counts=True)[1]
     assert len(count) == 24
     assert ((count - 100) ** 2 / 100).sum() < 23 + 6 * np.sqrt(2 * 23)
+
+
+def test_many_seeds_multiply_as_each_of_them_does() -> None:
+    base = hashes(["a", "b", "c"])
+    seeds = [0, 1, 12345, 2**31, 2**63, 2**64 - 1]
+
+    found = multipliers(np.array(seeds, np.uint64))[:, None] * base
+
+    assert found.tolist() == [tie_breaks(base, seed).tolist() for seed in seeds]

@@ -87,7 +87,8 @@ def test_catalog_has_the_declared_shape_and_no_later_keys(catalog: Any) -> None:
     assert (types.count("number"), types.count("category"), types.count("boolean")) == (56, 4, 4)
     assert sorted(entry["type"] for entry in catalog["context"]) == ["boolean", "category", "number", "number"]
     assert set(offer) == {
-        "id", "tactic", "value", "attributes", "eligible", "schedule", "channels", "creatives", "exclusion_group", "caps",
+        "id", "tactic", "value", "attributes", "eligible", "schedule", "channels", "creatives", "exclusion_group",
+        "caps",
     }  # fmt: skip
     assert all(len(offer["caps"]) == 3 and offer["exclusion_group"] for offer in catalog["offers"])
     assert set(offer["attributes"]) == {"department", *(f"f{index:02d}" for index in range(60))}

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from server.storage.acknowledged import Acknowledged
+from server.storage.acknowledged import Acknowledged, read_note
 
 
 @pytest.fixture
@@ -55,3 +55,18 @@ def test_anything_else_says_nothing_and_can_be_written_over(path: Path, content:
     with Acknowledged.open(path) as note:
         note.write(7)
     assert noted(path) == 7
+
+
+def test_note_is_read_without_being_made_or_changed(path: Path) -> None:
+    assert read_note(path) is None
+    assert not path.exists()
+    with Acknowledged.open(path) as note:
+        assert read_note(path) is None
+        note.write(7)
+        assert read_note(path) == 7
+    content = path.read_bytes()
+
+    path.write_bytes(content[:-1])
+    assert read_note(path) is None
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert read_note(path) is None

@@ -201,3 +201,33 @@ def _failing(number: int) -> Callable[[int], None]:
         raise OSError(number, os.strerror(number))
 
     return fsync
+
+
+async def test_ledger_is_read_without_being_changed(path: Path) -> None:
+    await FileLedger.open(path).begin(["c:1"], 100)
+    with path.open("ab") as file:
+        file.write(b"begin 00")  # A server is about to write the rest.
+    content = path.read_bytes()
+
+    ledger = FileLedger.read(path)
+
+    assert ledger.covers("c:1", 10**18)
+    assert not ledger.covers("c:2", 0)
+    assert path.read_bytes() == content
+
+
+def test_empty_ledger_is_read_as_nobody(path: Path) -> None:
+    path.touch()
+
+    assert len(FileLedger.read(path)) == 0
+    assert path.read_bytes() == b""
+
+
+async def test_damaged_ledger_is_refused_by_those_who_read_it(path: Path) -> None:
+    await FileLedger.open(path).begin(["c:1"], 100)
+    content = bytearray(path.read_bytes())
+    content[-30] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(JournalDamagedError, match="line 2"):
+        FileLedger.read(path)

@@ -1,3 +1,5 @@
+import numpy as np
+
 from server.intelligence.conditions.condition_set import ConditionSet
 from server.intelligence.conditions.history import HistoryColumns
 from server.intelligence.conditions.requirement import Requirement
@@ -69,3 +71,14 @@ def test_condition_with_a_problem_is_never_met_and_named_by_its_path() -> None:
 def test_no_conditions_are_none() -> None:
     assert compiled().holds(variables({}, {}), NOW_DAYS).tolist() == []
     assert compiled("true", "").holds(variables({}, {}), NOW_DAYS).tolist() == [True, True]
+
+
+def test_many_customers_meet_what_each_of_them_meets() -> None:
+    conditions = compiled("customer.visits > 1 || customer.member", "", "context.hour > 3", "customer.score > 1")
+    rows = [variables({"visits": visits, "member": visits < 0}, {"hour": 4.0}) for visits in (-1.0, 1.0, 2.0)]
+
+    met = conditions.holds(np.stack(rows, axis=1), NOW_DAYS)
+
+    assert met.T.tolist() == [conditions.holds(row, NOW_DAYS).tolist() for row in rows]
+    assert met[0].tolist() == [True, False, True]
+    assert compiled("").holds(np.stack(rows, axis=1)).tolist() == [[True] * 3]
