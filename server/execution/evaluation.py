@@ -20,10 +20,11 @@ from server.execution.scoring import Scorer
 from server.inference.cost import Cost
 from server.input.profiles import ProfileRow, ProfileTable
 from server.intelligence.arbitration import Arbitration, Contest
-from server.intelligence.caps import CapRoom
+from server.intelligence.caps import CapRoom, Counted
 
 NOTHING: NDArray[np.float64] = np.empty(0)
 NOBODY: IntRow = np.empty(0, np.intp)
+NOT_ASKED = (None, None)
 
 
 class Snapshot(NamedTuple):
@@ -48,7 +49,7 @@ class Moment(NamedTuple):
         number, tag: Of the decision; the tag is also the seed that shuffles ties.
         clock_ns: A monotonic clock, read for timings, and to see how much time is left.
         ends_ns: When, on this clock, the answer must be there; None: nobody waits.
-        plan: What a replay does instead of choosing by the clock.
+        plans: What a replay does at each placement instead of choosing by the clock.
         cached: The last ranking of a customer somewhere by a model, if there is one that may be repeated at a time.
     """
 
@@ -57,7 +58,7 @@ class Moment(NamedTuple):
     tag: int
     clock_ns: Callable[[], int]
     ends_ns: int | None = None
-    plan: Plan | None = None
+    plans: Mapping[str, Plan] | None = None
     cached: FindCached = lambda customer_id, where, model_id, now_us: None  # nobody has seen anything
 
 
@@ -66,11 +67,12 @@ class Evaluation:
 
     `allowed` holds indices of offers that may be shown, `eligible` those of them that are ranked, which on lower rungs
     may be fewer; `propensity`, `value` and `expected_value` go along with `eligible`, and `winners` are places in it,
-    best first. `held` are the offers that caps and budgets hold back, with the places of what does in `held_by`.
+    best first. `held` are the offers that caps and budgets hold back, with the places of what does in `held_by`; `counted` is what the
+    contacts of customer and household count for, None where no cap asks.
     """
 
     __slots__ = (
-        "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "creatives", "eligible",
+        "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "counted", "creatives", "eligible",
         "expected_value", "granted", "held", "held_by", "marks", "model_id", "moment", "now_days", "now_us",
         "placement", "plan", "profile", "propensity", "query", "quiet", "requested", "rooms", "row", "rung", "short",
         "slots", "snapshot", "tensors", "truth", "value", "variables", "winners", "worth",
@@ -96,6 +98,7 @@ class Evaluation:
     requested: BoolRow | None
     held: IntRow
     held_by: IntRow
+    counted: tuple[Counted | None, Counted | None]
     rooms: Sequence[CapRoom]
     short: Sequence[ShortLimit]
     allowed: IntRow
@@ -149,6 +152,6 @@ def begin(snapshot: Snapshot, query: RankQuery, moment: Moment, placement_id: st
     evaluation.cached = None
     evaluation.contest = evaluation.arbitration = None
     evaluation.winners = evaluation.held = evaluation.held_by = NOBODY
-    evaluation.rooms, evaluation.short = (), ()
+    evaluation.counted, evaluation.rooms, evaluation.short = NOT_ASKED, (), ()
     evaluation.marks = []
     return evaluation

@@ -35,11 +35,11 @@ def score(evaluation: Evaluation) -> None:
         evaluation.plan = Plan(int(Rung.FULL))
         return
     scorer = evaluation.snapshot.scorers[model.model_id]
-    replayed = evaluation.moment.plan
-    plan = evaluation.plan = _choose(evaluation, scorer) if replayed is None else replayed
+    is_replay = evaluation.moment.plans is not None
+    plan = evaluation.plan = _recorded(evaluation) if is_replay else _choose(evaluation, scorer)
     if plan.rung <= Rung.REDUCED:
         try:
-            _run(evaluation, scorer, plan, replayed is not None)
+            _run(evaluation, scorer, plan, is_replay)
         except ModelFailure:
             evaluation.cached = _find_cached(evaluation)
             plan = evaluation.plan = without_model(evaluation.cached is not None)
@@ -48,6 +48,15 @@ def score(evaluation: Evaluation) -> None:
         _repeat(evaluation)
     elif plan.rung == Rung.DEFAULT:
         _fall_back(evaluation)
+
+
+def _recorded(evaluation: Evaluation) -> Plan:
+    """The plan that a replay has for this placement."""
+    assert evaluation.moment.plans is not None
+    plan = evaluation.moment.plans[evaluation.placement.placement.id]
+    if plan.rung == Rung.CACHED:
+        evaluation.cached = _find_cached(evaluation)
+    return plan
 
 
 def _choose(evaluation: Evaluation, scorer: Scorer) -> Plan:

@@ -12,7 +12,7 @@ from server.execution.policy import ALWAYS
 from server.intelligence.arbitration import Contest, arbitrate
 from server.intelligence.limits import Limit
 from server.intelligence.ordering import sort_key
-from server.intelligence.several import Share, several
+from server.intelligence.several import Several, Share, several
 
 
 def value_candidates(evaluation: Evaluation) -> None:
@@ -26,42 +26,52 @@ def value_candidates(evaluation: Evaluation) -> None:
 
 def fill_slots(evaluation: Evaluation) -> None:
     """The winners of one placement."""
-    contest = evaluation.contest = Contest(
-        _key(evaluation),
-        evaluation.catalog.offers.tie_break.take(evaluation.eligible),
-        evaluation.slots,
-        evaluation.moment.tag,
-        [*_shared_limits(evaluation, evaluation.eligible), *_own_limits(evaluation)],
-        _pins(evaluation),
-    )
+    contest = evaluation.contest = contest_of(evaluation, rank_key(evaluation))
     evaluation.arbitration = arbitrate(contest)
     evaluation.winners = evaluation.arbitration.winners
 
 
 def fill_together(evaluations: Sequence[Evaluation]) -> None:
     """The winners of several placements, none of them twice; what is limited is limited for all of them together."""
-    first = evaluations[0]
-    everything = np.arange(len(first.catalog.offers))
-    shares = [
-        Share(
-            evaluation.eligible,
-            _key(evaluation),
-            evaluation.catalog.offers.tie_break.take(evaluation.eligible),
-            evaluation.slots,
-            _own_limits(evaluation),
-            _pins(evaluation),
-        )
-        for evaluation in evaluations
-    ]
-    limits = [limit for evaluation in evaluations for limit in _shared_limits(evaluation, everything)]
-    together = several(shares, limits, seed=first.moment.tag)
+    together = contest_together(evaluations, [rank_key(evaluation) for evaluation in evaluations])
     arbitration = arbitrate(together.contest)
     for evaluation, winners in zip(evaluations, together.split(arbitration), strict=True):
         evaluation.contest, evaluation.arbitration = together.contest, arbitration
         evaluation.winners = winners
 
 
-def _key(evaluation: Evaluation) -> NDArray[np.float64]:
+def contest_of(evaluation: Evaluation, key: NDArray[np.float64]) -> Contest:
+    """The contest for one placement among its candidates, which are ranked by these keys."""
+    return Contest(
+        key,
+        evaluation.catalog.offers.tie_break.take(evaluation.eligible),
+        evaluation.slots,
+        evaluation.moment.tag,
+        [*_shared_limits(evaluation, evaluation.eligible), *_own_limits(evaluation)],
+        _pins(evaluation),
+    )
+
+
+def contest_together(evaluations: Sequence[Evaluation], keys: Sequence[NDArray[np.float64]]) -> Several:
+    """The contest for several placements among the candidates of each."""
+    first = evaluations[0]
+    everything = np.arange(len(first.catalog.offers))
+    shares = [
+        Share(
+            evaluation.eligible,
+            key,
+            evaluation.catalog.offers.tie_break.take(evaluation.eligible),
+            evaluation.slots,
+            _own_limits(evaluation),
+            _pins(evaluation),
+        )
+        for evaluation, key in zip(evaluations, keys, strict=True)
+    ]
+    limits = [limit for evaluation in evaluations for limit in _shared_limits(evaluation, everything)]
+    return several(shares, limits, seed=first.moment.tag)
+
+
+def rank_key(evaluation: Evaluation) -> NDArray[np.float64]:
     """What the candidates are ranked by."""
     eligible = evaluation.eligible
     if evaluation.rung is Rung.DEFAULT:

@@ -74,7 +74,15 @@ class Capped(NamedTuple):
     rooms: Sequence[CapRoom]
 
 
+class Counted(NamedTuple):
+    """What contacts count for: how many for each key of all families, and the families that may have missed some."""
+
+    counts: Mapping[int, int]
+    uncounted: Sequence[int]
+
+
 _NOTHING = np.empty(0, np.intp)
+NOT_COUNTED = Counted({}, ())
 NOT_CAPPED = Capped(_NOTHING, _NOTHING, ())
 
 
@@ -124,22 +132,28 @@ class CapCounter:
             if family.cap.of is not ContactScope.OFFER and family.cap.on is not ContactKind.DECLINED
         )
 
-    def check(
-        self, events: ContactColumns | None, now_us: int, slots: int, *, lifting: BoolRow | None = None
-    ) -> Capped:
-        """What these contacts hold back at a time.
+    def count(self, events: ContactColumns | None, now_us: int, lifting: BoolRow | None = None) -> Counted:
+        """What these contacts count for at a time.
 
         Args:
             events: None for a customer without contacts.
-            slots: How many offers the decision has at most: room for more is no limit.
             lifting: Which conditions hold that lift caps, bool [conditions].
         """
-        counts: Mapping[int, int] = {}
-        uncounted: tuple[int, ...] = ()
-        if events is not None:
-            counts = Counter(self._touched(events, now_us, lifting))
-            if events.uncounted_us:
-                uncounted = tuple((now_us - self._set.windows_us < events.uncounted_us).nonzero()[0].tolist())
+        if events is None:
+            return NOT_COUNTED
+        uncounted: Sequence[int] = ()
+        if events.uncounted_us:
+            uncounted = (now_us - self._set.windows_us < events.uncounted_us).nonzero()[0].tolist()
+        return Counted(Counter(self._touched(events, now_us, lifting)), uncounted)
+
+    def judge(self, counted: Counted, slots: int, lifting: BoolRow | None = None) -> Capped:
+        """What is held back by what was counted.
+
+        Args:
+            slots: How many offers the decision has at most: room for more is no limit.
+            lifting: As for `count`.
+        """
+        counts, uncounted = counted
         full = [key for key, count in counts.items() if count >= self._limits[key]]
         rooms = tuple(self._rooms(counts, slots, lifting)) if self._shared else ()
         if not full and not uncounted:
