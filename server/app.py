@@ -26,8 +26,10 @@ from server.execution.facts import Facts
 from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
 from server.execution.load import LoadProfiles
 from server.execution.noting import NoteDecision
+from server.execution.past_catalogs import PastCatalogs
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
+from server.execution.recorded import GetDecision
 from server.execution.recovery import recover
 from server.execution.rejected import ListRejectedDeltas
 from server.execution.rejections import RejectionLimit
@@ -126,8 +128,10 @@ class _Service:
         servicer = profiles.ProfileServicer(self.profiles(), self.clock, self._settings.max_outstanding, self.closing)
         publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
+        past = PastCatalogs(self.state, self.stores.journal, self.stores.snapshots, compile_elsewhere)
+        get = GetDecision(self.stores.decisions, past)
         services = (
-            (decision_service_pb2, "DecisionService", decisions.DecisionServicer(rank), decisions.LIMITS_BYTES),
+            (decision_service_pb2, "DecisionService", decisions.DecisionServicer(rank, get), decisions.LIMITS_BYTES),
             (profile_service_pb2, "ProfileService", servicer, profiles.LIMITS_BYTES),
             (catalog_service_pb2, "CatalogService", catalogs, catalog.LIMITS_BYTES),
         )

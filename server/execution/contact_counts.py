@@ -27,9 +27,7 @@ def counts_of(evaluations: Sequence[Evaluation]) -> tuple[Row, ...]:
     places = [query.placement_id, *query.further_placement_ids]
     # Caps count the same at two placements of one channel.
     of_channels = {evaluation.channel: evaluation for evaluation in reversed(evaluations)}
-    return tuple(
-        row for each in of_channels.values() for row in _rows(each, places.index(each.placement.placement.id))
-    )
+    return tuple(row for each in of_channels.values() for row in _rows(each, places.index(each.placement.placement.id)))
 
 
 def restore_counts(evaluation: Evaluation, record: DecisionRecord, at: Mapping[str, int]) -> None:

@@ -67,13 +67,13 @@ class Evaluation:
 
     `allowed` holds indices of offers that may be shown, `eligible` those of them that are ranked, which on lower rungs
     may be fewer; `propensity`, `value` and `expected_value` go along with `eligible`, and `winners` are places in it,
-    best first. `held` are the offers that caps and budgets hold back, with the places of what does in `held_by`; `counted` is what the
-    contacts of customer and household count for, None where no cap asks.
+    best first. `held` are the offers that caps and budgets hold back, with the places of what does in `held_by`;
+    `counted` is what the contacts of customer and household count for, None where no cap asks.
     """
 
     __slots__ = (
-        "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "counted", "creatives", "eligible",
-        "expected_value", "granted", "held", "held_by", "marks", "model_id", "moment", "now_days", "now_us",
+        "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "counted", "creatives",
+        "eligible", "expected_value", "granted", "held", "held_by", "marks", "model_id", "moment", "now_days", "now_us",
         "placement", "plan", "profile", "propensity", "query", "quiet", "requested", "rooms", "row", "rung", "short",
         "slots", "snapshot", "tensors", "truth", "value", "variables", "winners", "worth",
     )  # fmt: skip

@@ -45,9 +45,9 @@ def score(evaluation: Evaluation) -> None:
             plan = evaluation.plan = without_model(evaluation.cached is not None)
     evaluation.rung = Rung(plan.rung)
     if plan.rung == Rung.CACHED:
-        _repeat(evaluation)
+        repeat(evaluation)
     elif plan.rung == Rung.DEFAULT:
-        _fall_back(evaluation)
+        fall_back(evaluation)
 
 
 def _recorded(evaluation: Evaluation) -> Plan:
@@ -82,7 +82,7 @@ def _find_cached(evaluation: Evaluation) -> CachedRanking | None:
 
 def _run(evaluation: Evaluation, scorer: Scorer, plan: Plan, is_replay: bool) -> None:
     if plan.rows < len(evaluation.eligible):
-        _keep(evaluation, shortlist(evaluation.worth, plan.rows))
+        keep(evaluation, shortlist(evaluation.worth, plan.rows))
     if is_replay:
         scores = scorer.rescore(evaluation.variables, evaluation.eligible)
     else:
@@ -91,7 +91,7 @@ def _run(evaluation: Evaluation, scorer: Scorer, plan: Plan, is_replay: bool) ->
     evaluation.model_id = scorer.plan.model_id
 
 
-def _repeat(evaluation: Evaluation) -> None:
+def repeat(evaluation: Evaluation) -> None:
     """The candidates of the customer's last ranking, with the propensities they had."""
     ranking = evaluation.cached
     assert ranking is not None
@@ -99,16 +99,16 @@ def _repeat(evaluation: Evaluation) -> None:
     places = _places(eligible, ranking.offers.astype(np.intp))
     found = places >= 0
     _restore(evaluation)
-    _keep(evaluation, places[found])
+    keep(evaluation, places[found])
     evaluation.propensity = ranking.propensities[found]
     evaluation.model_id = ranking.model_id
 
 
-def _fall_back(evaluation: Evaluation) -> None:
+def fall_back(evaluation: Evaluation) -> None:
     """The placement's fallback offers, as far as they may be shown, in their order."""
     places = _places(evaluation.allowed, evaluation.placement.fallback)
     _restore(evaluation)
-    _keep(evaluation, places[places >= 0])
+    keep(evaluation, places[places >= 0])
 
 
 def _places(eligible: IntRow, offers: IntRow) -> IntRow:
@@ -125,7 +125,7 @@ def _restore(evaluation: Evaluation) -> None:
         weigh(evaluation)
 
 
-def _keep(evaluation: Evaluation, places: IntRow) -> None:
+def keep(evaluation: Evaluation, places: IntRow) -> None:
     """Ranks only these of the candidates."""
     evaluation.eligible = evaluation.eligible.take(places)
     evaluation.worth = evaluation.worth.take(places)

@@ -1,9 +1,11 @@
 """The servicer of DecisionService: decode, one call, encode."""
 
+from opportune.v1 import decision_pb2
 from opportune.v1 import decision_service_pb2 as pb
 
 from server.domain.errors import OpportuneError, invalid_field
 from server.execution.rank import RankOffers
+from server.execution.recorded import GetDecision
 from server.wire.convert.decision import fill_decision, query_from
 from server.wire.status import internal, rpc_status
 
@@ -12,10 +14,11 @@ LIMITS_BYTES = {"BatchRankOffers": 4 * 1024 * 1024}
 
 
 class DecisionServicer:
-    """Ranks offers, for one customer or for a batch of them."""
+    """Ranks offers, for one customer or for a batch of them, and tells what was decided."""
 
-    def __init__(self, rank: RankOffers) -> None:
+    def __init__(self, rank: RankOffers, get: GetDecision) -> None:
         self._rank = rank
+        self._get = get
 
     def RankOffers(self, request: pb.RankOffersRequest, time_left_s: float | None) -> pb.RankOffersResponse:
         """Ranks for one customer."""
@@ -31,6 +34,12 @@ class DecisionServicer:
         for single in request.requests:
             self._answer(single, response.results.add())
         return response
+
+    async def GetDecision(self, request: pb.GetDecisionRequest) -> decision_pb2.Decision:
+        """Tells what was decided, and why."""
+        message = decision_pb2.Decision()
+        fill_decision(message, await self._get(request.decision_id))
+        return message
 
     def _answer(self, request: pb.RankOffersRequest, result: pb.BatchRankOffersResult) -> None:
         try:
