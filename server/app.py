@@ -36,8 +36,10 @@ from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
 from server.execution.load import LoadProfiles
 from server.execution.noting import NoteDecision
 from server.execution.outcomes import ListOfferResults, ReportOutcomes
+from server.execution.past_catalogs import PastCatalogs
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
+from server.execution.recorded import GetDecision
 from server.execution.recovery import recover
 from server.execution.rejected import ListRejectedDeltas
 from server.execution.rejections import RejectionLimit
@@ -161,7 +163,10 @@ class _Service:
         publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
         audience = audiences.AudienceServicer(CountAudience(self.state, self.clock))
-        decider = decisions.DecisionServicer(self.rank, CompleteContent(self.state, self.stores.vault))
+        past = PastCatalogs(self.state, self.stores.journal, self.stores.snapshots, compile_elsewhere)
+        get = GetDecision(self.stores.decisions, past)
+        complete = CompleteContent(self.state, self.stores.vault)
+        decider = decisions.DecisionServicer(self.rank, complete, get)
         services = (
             (
                 decision_service_pb2,

@@ -41,6 +41,10 @@ class NoSnapshots:
         """There is nothing to read."""
         raise FileNotFoundError(f"there is no snapshot of entry {offset}")
 
+    def header(self, offset: int) -> FactsHeader:
+        """There is nothing to read."""
+        raise FileNotFoundError(f"there is no snapshot of entry {offset}")
+
     async def write(self, capture: Capture) -> None:
         """There is nowhere to write."""
 

@@ -112,11 +112,15 @@ class RankedOffer(NamedTuple):
 
 
 class Exclusion(NamedTuple):
-    """A candidate that is not in the answer, why, and the same in words."""
+    """A candidate that is not in the answer, why, and the same in words.
+
+    `would_have_won_if` is the smallest single change with which it would have been; empty if none is known.
+    """
 
     offer_id: str
     reason: Reason
     detail: str
+    would_have_won_if: str = ""
 
 
 class OfferExplanation(NamedTuple):

@@ -1,5 +1,6 @@
 """What is written down of a decision: enough to say it in words, and to make it once more."""
 
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,17 @@ from server.domain.decision import RankQuery
 
 MAX_LOST = 32
 """How many of the offers that are not in the answer are written down."""
+
+
+class Counts(IntEnum):
+    """What an amount in a record was counted of, and by which key."""
+
+    CUSTOMER = 0
+    """Contacts of the customer, by the key of a cap."""
+    HOUSEHOLD = 1
+    """Contacts of the household, by the key of a cap."""
+    LEFT = 2
+    """What is left of a meter's limit, in millionths, by the place of the limit."""
 
 
 class DecisionRecord(NamedTuple):
@@ -29,6 +41,9 @@ class DecisionRecord(NamedTuple):
             offers of an earlier ranking were repeated.
         variables: What was known of customer and context, float32 [variables].
         truth: Which clauses held, bool [clauses].
+        granted: The purposes that the customer had agreed to, as bits by their places in the catalog.
+        counted: What contacts and meters had come to, (placement, `Counts`, key, amount), once for each channel: the
+            place of the first placement there in the query, and what was counted for which key.
         capped: The offers that caps or budgets held back, below 2**31 as all offers are.
         capped_by: For each of `capped`, what held it back.
         repeated: The offers of the earlier rankings that were repeated, placement by placement.
@@ -56,6 +71,8 @@ class DecisionRecord(NamedTuple):
     plans: tuple[tuple[int, int, int], ...]
     variables: FloatRow
     truth: BoolRow
+    granted: int
+    counted: tuple[tuple[int, int, int, int], ...]
     capped: IntRow
     capped_by: IntRow
     repeated: IntRow

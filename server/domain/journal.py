@@ -208,6 +208,10 @@ class Journal(Protocol):
         """Up to `limit` entries of the kind `DeltasRejected` behind an offset, of one source or, if empty, of all."""
         ...
 
+    async def published(self, after: int, limit: int) -> list[Record]:
+        """Up to `limit` entries of the kind `CatalogPublished` behind an offset."""
+        ...
+
     async def mentioning(self, identifiers: Sequence[str], after: int, limit: int) -> list[Record]:
         """Up to `limit` entries behind an offset that may be about any of these identifiers. Reads all of them."""
         ...

@@ -14,7 +14,7 @@ from server.execution.contact_rules import contact_columns, with_household
 from server.execution.crowd import Crowd
 from server.execution.policy import Policy
 from server.input.keys import key_name
-from server.intelligence.caps import CapCounter, Capped, ContactColumns, FamilySet
+from server.intelligence.caps import NOT_COUNTED, CapCounter, Capped, ContactColumns, FamilySet
 from server.intelligence.mass_arbitration import MassLimit
 from server.intelligence.meter_limits import MeterLimit
 
@@ -114,13 +114,14 @@ def _count(crowd: Crowd, families: FamilySet, counter: CapCounter, contacts: dic
     ledger = _Rooms(families, len(crowd))
     now_us, slots = crowd.occasion.now_us, crowd.occasion.slots
     for place, columns in contacts.items():
-        capped = counter.check(columns, now_us, slots, lifting=crowd.conditions[:, place])
+        lifting = crowd.conditions[:, place]
+        capped = counter.judge(counter.count(columns, now_us, lifting), slots, lifting)
         crowd.allowed[place, capped.offers] = False
         ledger.note(np.array([place]), capped)
     others = np.setdiff1d(np.arange(len(crowd)), np.fromiter(contacts, np.intp, len(contacts)))
     for alike in _alike(families, crowd.conditions, others):
         lifting = crowd.conditions[:, alike[0]]
-        ledger.note(alike, counter.check(None, now_us, slots, lifting=lifting))
+        ledger.note(alike, counter.judge(NOT_COUNTED, slots, lifting))
     crowd.limits += ledger.limits()
 
 

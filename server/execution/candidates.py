@@ -4,7 +4,6 @@ For 1,000 offers on one core: variables 9 us, eligibility 10 us, contacts 15 us 
 """
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from server.execution.contact_rules import ChannelRules, contact_columns, with_h
 from server.execution.evaluation import Evaluation
 from server.input.contacts import Events
 from server.input.keys import key_name
-from server.intelligence.caps import Capped
 from server.intelligence.eligibility import Words
 
 _NONE = np.empty(0, np.bool_)
@@ -58,43 +56,58 @@ def hold_back(evaluation: Evaluation) -> None:
     policy = rules.policy
     if not (len(policy.customer) or len(policy.household) or policy.meters.limits):
         return
-    parts: list[tuple[IntRow, IntRow]] = []
-    rooms = []
-    for first, capped in _capped(evaluation, rules):
-        if len(capped.offers):
-            parts.append((capped.offers, capped.families + first))
-        rooms += [room._replace(family=room.family + first) for room in capped.rooms]
-    evaluation.rooms = rooms
+    _count_contacts(evaluation, rules)
     if policy.meters.limits:
-        parts += _short(evaluation, rules)
+        shortage = rules.meters.short(evaluation.now_us, evaluation.all_slots)
+        evaluation.short, evaluation.gone = shortage.limits, (shortage.offers, shortage.numbers)
+    hold_back_by_counts(evaluation, rules)
+
+
+def hold_back_by_counts(evaluation: Evaluation, rules: ChannelRules) -> None:
+    """Does so by what was counted, and by the meters that are short."""
+    parts = holders(evaluation, rules)
     if parts:
         _take_out(evaluation, parts)
 
 
-def _capped(evaluation: Evaluation, rules: ChannelRules) -> list[tuple[int, Capped]]:
-    """What contacts hold back, with the place of the first family of each set."""
-    now_us, slots, lifting = evaluation.now_us, evaluation.all_slots, evaluation.conditions
-    profiles = evaluation.snapshot.profiles
-    events = None if evaluation.row < 0 else profiles.events(evaluation.row)
-    found = []
+def holders(evaluation: Evaluation, rules: ChannelRules) -> list[tuple[IntRow, IntRow]]:
+    """The offers that caps and budgets hold back, whatever else excludes them, each with the place of what does.
+
+    Notes in the evaluation what room is left for the decision itself.
+    """
+    slots, lifting = evaluation.all_slots, evaluation.conditions
+    parts: list[tuple[IntRow, IntRow]] = []
+    rooms = []
+    for counter, counted, first in zip(
+        (rules.customer, rules.household), evaluation.counted, (0, rules.first_household), strict=True
+    ):
+        if counted is None:
+            continue
+        capped = counter.judge(counted, slots, lifting)
+        if len(capped.offers):
+            parts.append((capped.offers, capped.families + first))
+        rooms += [room._replace(family=room.family + first) for room in capped.rooms]
+    evaluation.rooms = rooms
+    offers, numbers = evaluation.gone
+    if len(offers):
+        parts.append((offers, numbers + rules.first_meter))
+    for number, limit, left in evaluation.short:
+        offers = limit.offers[limit.carriers & (limit.amounts > left)]
+        parts.append((offers, np.full(len(offers), rules.first_meter + number)))
+    return parts
+
+
+def _count_contacts(evaluation: Evaluation, rules: ChannelRules) -> None:
+    """What contacts count for: the customer's, and those of the household."""
+    now_us, lifting, row = evaluation.now_us, evaluation.conditions, evaluation.row
+    events = None if row < 0 else evaluation.snapshot.profiles.events(row)
+    customer = household = None
     if len(rules.policy.customer):
-        columns = contact_columns(events)
-        found.append((0, rules.customer.check(columns, now_us, slots, lifting=lifting)))
+        customer = rules.customer.count(contact_columns(events), now_us, lifting)
     if len(rules.policy.household):
         columns = contact_columns(_household_events(evaluation, events))
-        found.append((rules.first_household, rules.household.check(columns, now_us, slots, lifting=lifting)))
-    return found
-
-
-def _short(evaluation: Evaluation, rules: ChannelRules) -> Iterator[tuple[IntRow, IntRow]]:
-    """The offers that meters have no room for, with the places of the limits."""
-    shortage, first = rules.meters.short(evaluation.now_us, evaluation.all_slots), rules.first_meter
-    evaluation.short = shortage.limits
-    if len(shortage.offers):
-        yield shortage.offers, shortage.numbers + first
-    for number, limit, left in shortage.limits:
-        offers = limit.offers[limit.carriers & (limit.amounts > left)]
-        yield offers, np.full(len(offers), first + number)
+        household = rules.household.count(columns, now_us, lifting)
+    evaluation.counted = customer, household
 
 
 def household_of(evaluation: Evaluation) -> str:

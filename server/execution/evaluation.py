@@ -20,10 +20,11 @@ from server.execution.scoring import Scorer
 from server.inference.cost import Cost
 from server.input.profiles import ProfileRow, ProfileTable
 from server.intelligence.arbitration import Arbitration, Contest
-from server.intelligence.caps import CapRoom
+from server.intelligence.caps import CapRoom, Counted
 
 NOTHING: NDArray[np.float64] = np.empty(0)
 NOBODY: IntRow = np.empty(0, np.intp)
+NOT_ASKED = (None, None)
 
 
 class Snapshot(NamedTuple):
@@ -48,7 +49,7 @@ class Moment(NamedTuple):
         number, tag: Of the decision; the tag is also the seed that shuffles ties.
         clock_ns: A monotonic clock, read for timings, and to see how much time is left.
         ends_ns: When, on this clock, the answer must be there; None: nobody waits.
-        plan: What a replay does instead of choosing by the clock.
+        plans: What a replay does at each placement instead of choosing by the clock.
         cached: The last ranking of a customer somewhere by a model, if there is one that may be repeated at a time.
     """
 
@@ -57,7 +58,7 @@ class Moment(NamedTuple):
     tag: int
     clock_ns: Callable[[], int]
     ends_ns: int | None = None
-    plan: Plan | None = None
+    plans: Mapping[str, Plan] | None = None
     cached: FindCached = lambda customer_id, where, model_id, now_us: None  # nobody has seen anything
 
 
@@ -67,14 +68,17 @@ class Evaluation:
     `allowed` holds indices of offers that may be shown, `eligible` those of them that are ranked, which on lower rungs
     may be fewer; `propensity`, `value` and `expected_value` go along with `eligible`, and `winners` are places in it,
     best first. `slots` are those of the placement, `all_slots` those of the whole decision. `held` are the offers that
-    caps and budgets hold back, with the places of what does in `held_by`.
+    caps and budgets hold back, with the places of what does in `held_by`; `counted` is what the contacts of customer
+    and household count for, None where no cap asks; `gone` are offers of which no meter has anything left, with the
+    places of their limits, and `short` the limits of several offers that the decision may reach.
     """
 
     __slots__ = (
-        "all_slots", "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "creatives",
-        "eligible", "expected_value", "first_row", "granted", "held", "held_by", "marks", "model_id", "moment",
-        "now_days", "now_us", "placement", "plan", "profile", "propensity", "query", "quiet", "requested", "rooms",
-        "row", "rung", "short", "slots", "snapshot", "tensors", "truth", "value", "variables", "winners", "worth",
+        "all_slots", "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "counted",
+        "creatives", "eligible", "expected_value", "first_row", "gone", "granted", "held", "held_by", "marks",
+        "model_id", "moment", "now_days", "now_us", "placement", "plan", "profile", "propensity", "query", "quiet",
+        "requested", "rooms", "row", "rung", "short", "slots", "snapshot", "tensors", "truth", "value", "variables",
+        "winners", "worth",
     )  # fmt: skip
 
     snapshot: Snapshot
@@ -98,8 +102,10 @@ class Evaluation:
     requested: BoolRow | None
     held: IntRow
     held_by: IntRow
+    counted: tuple[Counted | None, Counted | None]
     rooms: Sequence[CapRoom]
     short: Sequence[ShortLimit]
+    gone: tuple[IntRow, IntRow]
     allowed: IntRow
     eligible: IntRow
     plan: Plan
@@ -153,6 +159,7 @@ def begin(snapshot: Snapshot, query: RankQuery, moment: Moment, placement_id: st
     evaluation.contest = evaluation.arbitration = None
     evaluation.first_row = 0
     evaluation.winners = evaluation.held = evaluation.held_by = NOBODY
-    evaluation.rooms, evaluation.short = (), ()
+    evaluation.counted, evaluation.rooms, evaluation.short = NOT_ASKED, (), ()
+    evaluation.gone = NOBODY, NOBODY
     evaluation.marks = []
     return evaluation

@@ -169,6 +169,11 @@ class _Exclusions:
             return Reason.LOST, "there is no slot for it"
         if evaluation.rung is Rung.DEFAULT:
             return Reason.LOST, "further down among the placement's fallback offers than there are slots"
+        if evaluation.placement.model is not None and np.isnan(evaluation.expected_value[row]):
+            return (
+                Reason.LOST,
+                f"its score was not written down, and model {evaluation.model_id} is not loaded any more",
+            )
         value = f"expected value {evaluation.expected_value[row]:.6g} {self._catalog.currency}"
         last = min(self._decision.ranking.expected_values)
         return Reason.LOST, f"{value}; the last offer shown has {last:.6g}"

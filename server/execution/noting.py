@@ -24,6 +24,7 @@ from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.journal import DecisionMade, DecisionsMade
 from server.execution.cached import CachedRanking
 from server.execution.candidates import household_of
+from server.execution.contact_counts import counts_of
 from server.execution.evaluation import NOBODY, NOTHING, Evaluation
 from server.execution.state import State
 from server.execution.writer import Writer, Written
@@ -35,6 +36,7 @@ MOST_WAITING = 100_000
 
 Floats = NDArray[np.float64]
 _NO_FLOATS = np.empty(0, np.float32)
+_NO_TRUTH = np.empty(0, np.bool_)
 
 
 Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle | None]
@@ -177,7 +179,8 @@ class NoteDecision:
 def record_of(decision: Decision, evaluations: Sequence[Evaluation]) -> DecisionRecord:
     """What is written down of a decision; of several placements, one after the other."""
     ran = [evaluation for evaluation in evaluations if evaluation.marks]
-    first = (ran or evaluations)[0]
+    # The first placement may be one that is disabled, of which nothing is known.
+    first = ran[0] if ran else evaluations[0]
     moment, query = first.moment, first.query
     context = query.context if query.context.time is not None else query.context._replace(time=moment.time)
     shown, propensity, expected_value = _columns(ran, shown=True)
@@ -194,7 +197,9 @@ def record_of(decision: Decision, evaluations: Sequence[Evaluation]) -> Decision
         model_id=decision.model_version,
         plans=tuple([(e.plan.rung, e.plan.rows, 0 if e.cached is None else len(e.cached.offers)) for e in ran]),
         variables=first.variables if ran else _NO_FLOATS,
-        truth=first.truth if ran else np.empty(0, np.bool_),
+        truth=first.truth if ran else _NO_TRUTH,
+        granted=first.granted if ran else 0,
+        counted=counts_of(ran) if ran else (),
         capped=first.held,
         capped_by=first.held_by,
         repeated=_joined([e.cached.offers.astype(np.intp) for e in ran if e.cached is not None], NOBODY),

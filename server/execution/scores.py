@@ -36,19 +36,28 @@ def score(evaluation: Evaluation) -> None:
         evaluation.plan = Plan(int(Rung.FULL))
         return
     scorer = evaluation.snapshot.scorers[model.model_id]
-    replayed = evaluation.moment.plan
-    plan = evaluation.plan = _choose(evaluation, scorer) if replayed is None else replayed
+    is_replay = evaluation.moment.plans is not None
+    plan = evaluation.plan = _recorded(evaluation) if is_replay else _choose(evaluation, scorer)
     if plan.rung <= Rung.REDUCED:
         try:
-            _run(evaluation, scorer, plan, replayed is not None)
+            _run(evaluation, scorer, plan, is_replay)
         except ModelFailure:
             evaluation.cached = _find_cached(evaluation)
             plan = evaluation.plan = without_model(evaluation.cached is not None)
     evaluation.rung = Rung(plan.rung)
     if plan.rung == Rung.CACHED:
-        _repeat(evaluation)
+        repeat(evaluation)
     elif plan.rung == Rung.DEFAULT:
-        _fall_back(evaluation)
+        fall_back(evaluation)
+
+
+def _recorded(evaluation: Evaluation) -> Plan:
+    """The plan that a replay has for this placement."""
+    assert evaluation.moment.plans is not None
+    plan = evaluation.moment.plans[evaluation.placement.placement.id]
+    if plan.rung == Rung.CACHED:
+        evaluation.cached = _find_cached(evaluation)
+    return plan
 
 
 def _choose(evaluation: Evaluation, scorer: Scorer) -> Plan:
@@ -76,7 +85,7 @@ def _run(evaluation: Evaluation, scorer: Scorer, plan: Plan, is_replay: bool) ->
     if plan.rows < len(evaluation.eligible):
         best = shortlist(evaluation.worth, plan.rows)
         pinned = [np.flatnonzero(np.isin(evaluation.eligible, pin.offers)) for pin in pins_of(evaluation)]
-        _keep(evaluation, np.unique(np.concatenate([best, *pinned])) if pinned else best)
+        keep(evaluation, np.unique(np.concatenate([best, *pinned])) if pinned else best)
     if is_replay:
         scores = scorer.rescore(evaluation.variables, evaluation.eligible)
     else:
@@ -91,7 +100,7 @@ def pins_of(evaluation: Evaluation) -> list[Pin]:
     return [pin for pin in pins if pin.condition == ALWAYS or conditions[pin.condition]]
 
 
-def _repeat(evaluation: Evaluation) -> None:
+def repeat(evaluation: Evaluation) -> None:
     """The candidates of the customer's last ranking, with the propensities they had."""
     ranking = evaluation.cached
     assert ranking is not None
@@ -99,16 +108,16 @@ def _repeat(evaluation: Evaluation) -> None:
     places = _places(eligible, ranking.offers.astype(np.intp))
     found = places >= 0
     _restore(evaluation)
-    _keep(evaluation, places[found])
+    keep(evaluation, places[found])
     evaluation.propensity = ranking.propensities[found]
     evaluation.model_id = ranking.model_id
 
 
-def _fall_back(evaluation: Evaluation) -> None:
+def fall_back(evaluation: Evaluation) -> None:
     """The placement's fallback offers, as far as they may be shown, in their order."""
     places = _places(evaluation.allowed, evaluation.placement.fallback)
     _restore(evaluation)
-    _keep(evaluation, places[places >= 0])
+    keep(evaluation, places[places >= 0])
 
 
 def _places(eligible: IntRow, offers: IntRow) -> IntRow:
@@ -125,7 +134,7 @@ def _restore(evaluation: Evaluation) -> None:
         weigh(evaluation)
 
 
-def _keep(evaluation: Evaluation, places: IntRow) -> None:
+def keep(evaluation: Evaluation, places: IntRow) -> None:
     """Ranks only these of the candidates."""
     evaluation.eligible = evaluation.eligible.take(places)
     evaluation.worth = evaluation.worth.take(places)

@@ -12,7 +12,7 @@ from server.execution.scores import pins_of
 from server.intelligence.arbitration import Contest, arbitrate
 from server.intelligence.limits import Limit
 from server.intelligence.ordering import sort_key
-from server.intelligence.several import Share, several
+from server.intelligence.several import Several, Share, several
 
 
 def value_candidates(evaluation: Evaluation) -> None:
@@ -26,42 +26,52 @@ def value_candidates(evaluation: Evaluation) -> None:
 
 def fill_slots(evaluation: Evaluation) -> None:
     """The winners of one placement."""
-    contest = evaluation.contest = Contest(
-        _key(evaluation),
-        evaluation.catalog.offers.tie_break.take(evaluation.eligible),
-        evaluation.slots,
-        evaluation.moment.tag,
-        [*(limit for _, limit in _shared_limits(evaluation, evaluation.eligible)), *_own_limits(evaluation)],
-        _pins(evaluation),
-    )
+    contest = evaluation.contest = contest_of(evaluation, rank_key(evaluation))
     evaluation.arbitration = arbitrate(contest)
     evaluation.winners = evaluation.arbitration.winners
 
 
 def fill_together(evaluations: Sequence[Evaluation]) -> None:
     """The winners of several placements, none of them twice; what is limited is limited for all of them together."""
+    together = contest_together(evaluations, [rank_key(evaluation) for evaluation in evaluations])
+    arbitration = arbitrate(together.contest)
+    splits = zip(evaluations, together.split(arbitration), together.first_rows, strict=True)
+    for evaluation, winners, first_row in splits:
+        evaluation.contest, evaluation.arbitration, evaluation.first_row = together.contest, arbitration, first_row
+        evaluation.winners = winners
+
+
+def contest_of(evaluation: Evaluation, key: NDArray[np.float64]) -> Contest:
+    """The contest for one placement among its candidates, which are ranked by these keys."""
+    return Contest(
+        key,
+        evaluation.catalog.offers.tie_break.take(evaluation.eligible),
+        evaluation.slots,
+        evaluation.moment.tag,
+        [*(limit for _, limit in _shared_limits(evaluation, evaluation.eligible)), *_own_limits(evaluation)],
+        _pins(evaluation),
+    )
+
+
+def contest_together(evaluations: Sequence[Evaluation], keys: Sequence[NDArray[np.float64]]) -> Several:
+    """The contest for several placements among the candidates of each."""
     shares = [
         Share(
             evaluation.eligible,
-            _key(evaluation),
+            key,
             evaluation.catalog.offers.tie_break.take(evaluation.eligible),
             evaluation.slots,
             _own_limits(evaluation),
             _pins(evaluation),
         )
-        for evaluation in evaluations
+        for evaluation, key in zip(evaluations, keys, strict=True)
     ]
     together = several(shares, (), seed=evaluations[0].moment.tag)
-    contest = together.contest
-    contest = contest._replace(limits=[*contest.limits, *_groups_together(evaluations), *_limits_together(evaluations)])
-    arbitration = arbitrate(contest)
-    splits = zip(evaluations, together.split(arbitration), together.first_rows, strict=True)
-    for evaluation, winners, first_row in splits:
-        evaluation.contest, evaluation.arbitration, evaluation.first_row = contest, arbitration, first_row
-        evaluation.winners = winners
+    limits = [*together.contest.limits, *_groups_together(evaluations), *_limits_together(evaluations)]
+    return together._replace(contest=together.contest._replace(limits=limits))
 
 
-def _key(evaluation: Evaluation) -> NDArray[np.float64]:
+def rank_key(evaluation: Evaluation) -> NDArray[np.float64]:
     """What the candidates are ranked by."""
     eligible = evaluation.eligible
     if evaluation.rung is Rung.DEFAULT:

@@ -98,6 +98,12 @@ class VariableReader:
                 variables[column] = self._thorough(name, value, now_days)
         return variables
 
+    def on_channel(self, variables: FloatRow, channel: str) -> FloatRow:
+        """The same customer in the same context on another channel of the catalog."""
+        other = variables.copy()
+        other[self._channel] = self._channel_codes[channel]
+        return other
+
     def _thorough(self, name: str, value: Value, now_days: float) -> float:
         attribute = self._context.by_id[name]
         number = column_value(attribute, value, self._context, f'context.attributes["{name}"]')

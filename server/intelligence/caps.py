@@ -84,7 +84,14 @@ class Capped(NamedTuple):
     rooms: Sequence[CapRoom]
 
 
+class Counted(NamedTuple):
+    """What contacts count for: how many for each key of all families, with a key for what may have been missed."""
+
+    counts: Mapping[int, int]
+
+
 _NOTHING = np.empty(0, np.intp)
+NOT_COUNTED = Counted({})
 NOT_CAPPED = Capped(_NOTHING, _NOTHING, ())
 
 
@@ -135,18 +142,23 @@ class CapCounter:
             number for number, cap in enumerate(caps) if cap.of is not ContactScope.OFFER and cap.on in _RESERVED
         )
 
-    def check(
-        self, events: ContactColumns | None, now_us: int, slots: int, *, lifting: BoolRow | None = None
-    ) -> Capped:
-        """What these contacts hold back at a time.
+    def count(self, events: ContactColumns | None, now_us: int, lifting: BoolRow | None = None) -> Counted:
+        """What these contacts count for at a time.
 
         Args:
             events: None for a customer without contacts.
-            slots: How many offers the decision has at most: room for more is no limit.
             lifting: Which conditions hold that lift caps, bool [conditions].
         """
-        counts: Mapping[int, int] = {} if events is None else Counter(self._touched(events, now_us, lifting))
-        limits = self._limits
+        return NOT_COUNTED if events is None else Counted(Counter(self._touched(events, now_us, lifting)))
+
+    def judge(self, counted: Counted, slots: int, lifting: BoolRow | None = None) -> Capped:
+        """What is held back by what was counted.
+
+        Args:
+            slots: How many offers the decision has at most: room for more is no limit.
+            lifting: As for `count`.
+        """
+        counts, limits = counted.counts, self._limits
         full = [key for key, count in counts.items() if count >= limits[key]]
         rooms = tuple(self._rooms(counts, slots, lifting)) if self._shared else ()
         if full:

@@ -110,6 +110,18 @@ class Eligibility:
             return common
         return np.union1d(self.common[common], self.rare_clauses[self.rare_offers == offer])
 
+    def offers_of(self, clause: int) -> IntRow:
+        """The offers that need a clause, in their order."""
+        if self.common is None:
+            row = clause
+        else:
+            place = int(np.searchsorted(self.common, clause))
+            if place == len(self.common) or self.common[place] != clause:
+                return np.sort(self.rare_offers[self.rare_clauses == clause])
+            row = place
+        flags = np.unpackbits(self.needs[row].view(np.uint8), count=self.size, bitorder="little")
+        return flags.nonzero()[0]
+
 
 def pack(flags: BoolRow) -> Words:
     """A bit set of offers: uint64 [words] with bit `i` for flag `i`, from bool [offers]."""

@@ -259,5 +259,8 @@ _LAYOUTS: Mapping[type, _Layout] = MappingProxyType(
 )
 _LAYOUT_OF_KIND = {layout.kind: layout for layout in _LAYOUTS.values()}
 
+PUBLISHED_KIND = _LAYOUTS[CatalogPublished].kind
+"""The kind that is indexed, as there are few among many."""
+
 REJECTED_KIND = _LAYOUTS[DeltasRejected].kind
 """The kind that is indexed by its source."""

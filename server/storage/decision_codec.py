@@ -142,7 +142,7 @@ _BLOCKS = (
 )
 _SIGNED = ("number", "time_us", "profile_version", "catalog_version")
 _UNSIGNED = ("tag", "digest")
-_PLAIN = ("result", "rung", "model_id", "plans", "timings_ns")
+_PLAIN = ("result", "rung", "model_id", "plans", "granted", "counted", "timings_ns")
 _PARTS = 2 + sum(1 + len(block) for block in _BLOCKS)
 _NUMBERS_BYTES = 8 * len(_SIGNED + _UNSIGNED) + 4
 
@@ -197,7 +197,8 @@ def _decode_1(queries: bytes, columns: bytes, wanted: range) -> list[DecisionRec
     for name, values in zip(_PLAIN, _unpack(plain), strict=True):
         fields[name] = [values[place] for place in places]
     fields["timings_ns"] = map(tuple, fields["timings_ns"])
-    fields["plans"] = [tuple(map(tuple, plans)) for plans in fields["plans"]]
+    for name in ("plans", "counted"):
+        fields[name] = [tuple(map(tuple, rows)) for rows in fields[name]]
     fields["query"] = map(_query, _cut(queries, query_lengths, places))
     fields |= _read_blocks(arrays, places)
     rows = zip(*map(fields.__getitem__, DecisionRecord._fields), strict=True)

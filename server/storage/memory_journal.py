@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from server.domain.journal import DeltasRejected, Entry, Record
-from server.storage.codec import REJECTED_KIND, Encoded, decode, encode
+from server.storage.codec import PUBLISHED_KIND, REJECTED_KIND, Encoded, decode, encode
 
 
 class MemoryJournal:
@@ -48,6 +48,10 @@ class MemoryJournal:
         found = self._where(lambda entry: entry.kind == REJECTED_KIND, after, self._head)
         of_source = (record for record in found if source in ("", _source(record.entry)))
         return list(islice(of_source, max(limit, 0)))
+
+    async def published(self, after: int, limit: int) -> list[Record]:
+        """Up to `limit` entries of the kind `CatalogPublished` behind an offset."""
+        return self._where(lambda entry: entry.kind == PUBLISHED_KIND, after, limit)
 
     async def mentioning(self, identifiers: Sequence[str], after: int, limit: int) -> list[Record]:
         """Up to `limit` entries that have one of these identifiers in their bytes, perhaps as part of another."""

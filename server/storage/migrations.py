@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import aiosqlite
 
 from server.domain.journal import NewerEntryError
-from server.storage.codec import REJECTED_KIND
+from server.storage.codec import PUBLISHED_KIND, REJECTED_KIND
 
 Step = tuple[str, ...]
 """The statements that lead from one layout to the next. A step that was released never changes."""
@@ -26,6 +26,7 @@ JOURNAL: tuple[Step, ...] = (
         # At most one row: the last offset that was forgotten. It tells the head when all entries are.
         "CREATE TABLE truncated (one INTEGER PRIMARY KEY CHECK (one = 1), through INTEGER, checksum INTEGER) STRICT",
     ),
+    (f"CREATE INDEX published ON entries (offset) WHERE kind = {PUBLISHED_KIND}",),
 )
 
 VAULT: tuple[Step, ...] = (

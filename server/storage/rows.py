@@ -8,7 +8,7 @@ import msgspec
 from xxhash import xxh3_64_digest
 
 from server.domain.journal import DeltasRejected, JournalDamagedError, NewerEntryError, Record
-from server.storage.codec import REJECTED_KIND, Encoded, decode, encode
+from server.storage.codec import PUBLISHED_KIND, REJECTED_KIND, Encoded, decode, encode
 
 _COLUMNS = "offset, kind, version, checksum, body"
 _OF_BATCH = """
@@ -28,6 +28,10 @@ READ = f"SELECT {_COLUMNS} FROM entries WHERE offset > ? AND offset <= ? ORDER B
 REJECTED = f"""
     SELECT {_COLUMNS} FROM entries INDEXED BY rejected
     WHERE kind = {REJECTED_KIND} AND offset > ? AND offset <= ? AND ? IN ('', source) ORDER BY offset LIMIT ?
+"""
+PUBLISHED = f"""
+    SELECT {_COLUMNS} FROM entries INDEXED BY published
+    WHERE kind = {PUBLISHED_KIND} AND offset > ? AND offset <= ? ORDER BY offset LIMIT ?
 """
 MENTIONING = f"""
     SELECT {_COLUMNS} FROM entries WHERE offset > ? AND offset <= ?

@@ -82,15 +82,17 @@ class SnapshotFolder:
         """
         path = self.path(offset)
         with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise JournalDamagedError(f"{path}: is not a snapshot")
-            header, payload = _read_frame(file, path)
-            if header[0] != "facts" or header[1] > LAYOUT:
-                raise NewerEntryError(f"{path}: was written by a newer version, in layout {header[1]}")
-            facts = _unpacked(bytes(payload))
-            if facts.offset != offset:
-                raise JournalDamagedError(f"{path}: is the snapshot of offset {facts.offset}")
-            return facts, list(_read_pages(file, path))
+            return _read_facts(file, path, offset), list(_read_pages(file, path))
+
+    def header(self, offset: int) -> FactsHeader:
+        """Reads of a snapshot what is not in pages.
+
+        Raises:
+            JournalDamagedError, NewerEntryError, OSError: as `read`.
+        """
+        path = self.path(offset)
+        with path.open("rb") as file:
+            return _read_facts(file, path, offset)
 
 
 def _some_at_a_time(pages: Iterator[SavedPage]) -> Iterator[list[SavedPage]]:
@@ -139,6 +141,18 @@ def _sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _read_facts(file: BinaryIO, path: Path, offset: int) -> FactsHeader:
+    if file.read(len(MAGIC)) != MAGIC:
+        raise JournalDamagedError(f"{path}: is not a snapshot")
+    header, payload = _read_frame(file, path)
+    if header[0] != "facts" or header[1] > LAYOUT:
+        raise NewerEntryError(f"{path}: was written by a newer version, in layout {header[1]}")
+    facts = _unpacked(bytes(payload))
+    if facts.offset != offset:
+        raise JournalDamagedError(f"{path}: is the snapshot of offset {facts.offset}")
+    return facts
 
 
 def _read_pages(file: BinaryIO, path: Path) -> Iterator[SavedPage]:

@@ -119,6 +119,10 @@ class SqliteJournal:
         """Up to `limit` entries of the kind `DeltasRejected` behind an offset, of one source or of all."""
         return await self._select(rows.REJECTED, after, self._head, source, max(limit, 0))
 
+    async def published(self, after: int, limit: int) -> list[Record]:
+        """Up to `limit` entries of the kind `CatalogPublished` behind an offset."""
+        return await self._select(rows.PUBLISHED, after, self._head, max(limit, 0))
+
     async def mentioning(self, identifiers: Sequence[str], after: int, limit: int) -> list[Record]:
         """Up to `limit` entries whose bytes have one of these identifiers in them, perhaps as a part of another."""
         wanted = rows.wanted(identifiers)

@@ -3,12 +3,14 @@
 from collections.abc import Coroutine
 from typing import Any
 
+from opportune.v1 import decision_pb2
 from opportune.v1 import decision_service_pb2 as pb
 
 from server.domain.decision import Decision
 from server.domain.errors import OpportuneError, invalid_field
 from server.execution.contents import CompleteContent
 from server.execution.rank import RankOffers
+from server.execution.recorded import GetDecision
 from server.wire.convert.decision import fill_decision, query_from
 from server.wire.status import internal, rpc_status
 
@@ -17,11 +19,12 @@ LIMITS_BYTES = {"BatchRankOffers": 4 * 1024 * 1024}
 
 
 class DecisionServicer:
-    """Ranks offers, for one customer or for a batch of them."""
+    """Ranks offers, for one customer or for a batch of them, and tells what was decided."""
 
-    def __init__(self, rank: RankOffers, complete: CompleteContent) -> None:
+    def __init__(self, rank: RankOffers, complete: CompleteContent, get: GetDecision) -> None:
         self._rank = rank
         self._complete = complete
+        self._get = get
 
     def RankOffers(
         self, request: pb.RankOffersRequest, time_left_s: float | None
@@ -45,6 +48,12 @@ class DecisionServicer:
 
     async def _completed(self, decision: Decision) -> pb.RankOffersResponse:
         return _response(await self._complete(decision))
+
+    async def GetDecision(self, request: pb.GetDecisionRequest) -> decision_pb2.Decision:
+        """Tells what was decided, and why."""
+        message = decision_pb2.Decision()
+        fill_decision(message, await self._get(request.decision_id))
+        return message
 
     async def _answer(
         self, request: pb.RankOffersRequest, result: pb.BatchRankOffersResult, time_left_s: float | None

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from server.domain.attribute import Schema
+from server.domain.identity import IdentityPolicy
 from server.domain.journal import (
+    CatalogPublished,
     DeltasReceived,
     Entry,
     IdentifiersLinked,
@@ -122,6 +125,16 @@ async def test_forgetting_thousands_at_once(journal: Journal) -> None:
 
     assert journal.first == 2_551
     assert await journal.read(0, ALL) == records(entries)[2_550:]
+
+
+async def test_published_catalogs_are_found_among_everything(journal: Journal) -> None:
+    first, second = (CatalogPublished(n, n, f"etag {n}", "text", Schema(), IdentityPolicy()) for n in (1, 2))
+    await journal.append([received(1), first, received(2), rejected(3), second])
+
+    assert await journal.published(0, ALL) == [Record(2, first), Record(5, second)]
+    assert await journal.published(2, ALL) == [Record(5, second)]
+    assert await journal.published(0, 1) == [Record(2, first)]
+    assert await journal.published(5, ALL) == []
 
 
 async def test_rejected_entries_are_found_by_their_source(journal: Journal) -> None:

@@ -84,8 +84,8 @@ def _add_explanation(message: decision_pb2.Decision, decision: Decision) -> None
     for offer, explanation in zip(message.offers, decision.explanation.offers, strict=True):
         offer.conditions_met.extend(explanation.conditions_met)
         offer.model_inputs.update(explanation.model_inputs)
-    for offer_id, reason, detail in decision.explanation.exclusions:
-        message.exclusions.add(offer_id=offer_id, reason=reason, detail=detail)
+    for exclusion in decision.explanation.exclusions:
+        message.exclusions.add(**exclusion._asdict())
     for stage, duration_ns in decision.explanation.timings:
         seconds, nanos = divmod(duration_ns, 1_000_000_000)
         message.timings.add(stage=stage, duration=Duration(seconds=seconds, nanos=nanos))

@@ -51,8 +51,8 @@ async def test_database_of_a_newer_server_is_refused(connection: aiosqlite.Conne
         await migrate(connection, [FIRST], "some.db")
 
 
-async def test_layout_of_the_journal_is_the_first(connection: aiosqlite.Connection) -> None:
+async def test_layout_of_the_journal_is_the_second(connection: aiosqlite.Connection) -> None:
     await migrate(connection, JOURNAL, "journal.db")
 
     ((taken,),) = await connection.execute_fetchall("PRAGMA user_version")
-    assert taken == 1
+    assert taken == 2

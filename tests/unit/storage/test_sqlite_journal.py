@@ -325,8 +325,8 @@ async def test_entry_of_a_newer_server_is_named(tmp_path: Path) -> None:
 
 
 async def test_database_of_a_newer_server_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NewerEntryError, match=r"journal\.db has layout 2"):
-        await changed(tmp_path, "PRAGMA user_version = 2")
+    with pytest.raises(NewerEntryError, match=r"journal\.db has layout 3"):
+        await changed(tmp_path, "PRAGMA user_version = 3")
 
 
 async def test_missing_folder_is_no_damage(tmp_path: Path) -> None:
