@@ -21,7 +21,7 @@ class Progress:
         self._is_terminal = stream.isatty()
         self._started_s = clock_s()
         self._told_s = self._started_s
-        self._done = 0
+        self._done = self._told = 0
         self._length = 0
 
     def advance(self, count: int) -> None:
@@ -34,12 +34,14 @@ class Progress:
 
     def end(self) -> None:
         """Tells a last time, and leaves the line of the bar."""
-        self._tell(self._clock_s())
+        if self._is_terminal or self._told < self._done or not self._done:
+            self._tell(self._clock_s())
         if self._is_terminal:
             self._stream.write("\n")
             self._stream.flush()
 
     def _tell(self, now_s: float) -> None:
+        self._told = self._done
         text = self._text(now_s - self._started_s)
         if self._is_terminal:
             # Blanks wipe out what is left of a longer text.

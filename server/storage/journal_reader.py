@@ -20,6 +20,10 @@ from server.storage.folder import ACKNOWLEDGED, JOURNAL
 from server.storage.migrations import JOURNAL as STEPS
 from server.storage.migrations import require_all_taken
 
+READ_AT_ONCE = 128
+"""Entries of one transaction at most. An entry may be a load of a thousand customers, and while a transaction reads,
+a checkpoint of the server waits, and behind it whatever is to be acknowledged."""
+
 
 class ReadOnlyJournal:
     """The entries from `first` to `head`, as these were when it was opened."""
@@ -76,7 +80,7 @@ class ReadOnlyJournal:
             NewerEntryError: a newer server wrote one.
         """
         low = max(after, self._first - 1)
-        high = min(low + limit, self._head)
+        high = min(low + limit, low + READ_AT_ONCE, self._head)
         if low >= high:
             return []
         with damage_named(self._path):

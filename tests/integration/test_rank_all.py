@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
-from opportune.v1 import decision_service_pb2
 from pyarrow import parquet
 
 from tests.integration.catalogs import shop, text_of
 from tests.integration.commands import begin, run, serving
-from tests.integration.connection import Connection, connected, delta
+from tests.integration.connection import Connection, connected, context, delta
 
 TIME = datetime(2026, 11, 23, 9, tzinfo=UTC)
 AT = ("--time", TIME.isoformat())
@@ -37,12 +36,14 @@ def answers(path: Path) -> dict[str, Answer]:
     return found
 
 
-async def told(server: Connection, customer_id: str, placement_id: str, channel: str = "") -> Answer:
+async def told(server: Connection, customer_id: str, placement_id: str, channel: str = "", **moment: Any) -> Answer:
     """What the server answers at the same time, without taking note of it."""
     at = Timestamp()
     at.FromDatetime(TIME)
-    context = decision_service_pb2.Context(time=at, channel=channel)
-    decision = await server.rank(customer_id, placement_id, context=context, validate_only=True)
+    asked = context(**moment)
+    asked.time.CopyFrom(at)
+    asked.channel = channel
+    decision = await server.rank(customer_id, placement_id, context=asked, validate_only=True)
     return [(o.offer_id, o.creative_id, o.propensity, o.value, o.expected_value) for o in decision.offers]
 
 
@@ -121,6 +122,27 @@ async def test_customers_for_whom_the_model_fails_get_the_fallback_and_it_is_sai
     assert {row["rung"] for row in rows(out)} == {"DEFAULT"}
     assert answers(out)["c:01"] == expected
     assert "model failed for     3\n" in ranked.output
+
+
+async def test_context_is_that_of_every_request_of_the_batch(tmp_path: Path, models: Path, shop_file: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "evening.parquet"
+    async with (
+        serving("--models", models, "--catalog", shop_file, data=data) as serve,
+        connected(serve.port) as server,
+    ):
+        await fill(server, 3)
+        moment = ("--context", "hour=20", "--context", "daypart=evening", "--context", "holiday=true")
+        flags = ("--placement", "fragile", "--max-offers", "9", "--out", out, *moment, *AT)
+        ranked = await run("rank-all", "--data", data, "--models", models, *flags)
+        wrong = await run("rank-all", "--data", data, "--models", models, *flags, "--force", "--context", "hour=late")
+        expected = await told(server, "c:01", "fragile", hour=20.0, daypart="evening", holiday=True)
+
+    assert ranked.code == 0, ranked.errors
+    assert {row["rung"] for row in rows(out)} == {"FULL"}
+    assert answers(out)["c:01"] == expected
+    assert "evening" in [offer[0] for offer in expected]
+    assert wrong.code == 1
+    assert 'context.attributes["hour"]' in wrong.errors
 
 
 async def test_another_catalog_can_be_tried_without_publishing_it(

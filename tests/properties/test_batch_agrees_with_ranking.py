@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from server.domain.journal import IdentifiersLinked, IdentifierUnlinked, Outcome
 from server.domain.model import Calibration, CalibrationLine, Feature, ModelFailure, ModelInput, OutputKind, Scope
 from server.domain.outcome import Outcome
 from server.domain.profile import AttributeUpdates
-from server.execution import batch
+from server.execution import batch, batch_scores
 from server.execution.batch import BatchQuery, RankAudience
 from server.execution.compile import compile_text
 from server.execution.rank import Bits, RankOffers
@@ -227,7 +228,7 @@ def test_batch_says_what_ranking_one_by_one_says(seed: int, scopes: frozenset[st
         service.consent(PURPOSE, random.random() < 0.7, name)
     for _ in range(random.choice([0, 4, 12])):
         happen(service, *happening(random))
-    audience, most, at_once = random.choice(AUDIENCES), random.choice([0, 0, 0, 3]), random.randint(1, 4)
+    audience, most, at_once = random.choice(AUDIENCES), random.choice([0, 0, 0, 3]), random.randint(1, 6)
     attributes = maybe(random, 0.5, {"hour": random.randint(-4, 8) / 4, "vip": random.random() < 0.5}, {})
     context = Context(random.choice(["", "web", "email"]), "", NOON + timedelta(days=1), attributes)
 
@@ -247,12 +248,11 @@ def in_a_batch(service: Service, query: BatchQuery, at_once: int) -> dict[str, A
     ranking = RankAudience(service.state.snapshot(), query, query.context.time)
     shown = ranking.occasion.creatives.shown
     found: dict[str, Answer] = {}
-    before = batch.MOST_AT_ONCE
-    batch.MOST_AT_ONCE = at_once
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        # Small enough that there are several crowds, and several portions of pairs in them.
+        patch.setattr(batch, "MOST_AT_ONCE", at_once)
+        patch.setattr(batch_scores, "PAIRS_AT_ONCE", 5 * at_once)
         parts = list(ranking)
-    finally:
-        batch.MOST_AT_ONCE = before
     assert sum(part.looked_at for part in parts) == ranking.customers
     for answers in (part.answers for part in parts if part.answers is not None):
         for customer, slot, offer, propensity, expected_value in zip(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.domain.journal import JournalDamagedError, NewerEntryError
-from server.storage import database
+from server.storage import database, journal_reader
 from server.storage.acknowledged import Acknowledged
 from server.storage.database import connect, connect_read_only
 from server.storage.folder import ACKNOWLEDGED, JOURNAL
@@ -41,6 +41,16 @@ async def test_entries_are_those_that_there_were_when_it_was_opened(tmp_path: Pa
     assert await reader.read(0, 100) == await writer.read(0, 5)
     assert await offsets(reader, 3, 1) == [4]
     assert await offsets(reader, 5) == []
+    await reader.close()
+    await writer.close()
+
+
+async def test_transactions_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_reader, "READ_AT_ONCE", 2)
+    writer = await filled(tmp_path)
+    reader = await ReadOnlyJournal.open(tmp_path)
+
+    assert [await offsets(reader, after) for after in (0, 2, 4)] == [[1, 2], [3, 4], [5]]
     await reader.close()
     await writer.close()
 
