@@ -8,6 +8,7 @@ from server.domain.attribute import AttributeType, BoolRow, Schema
 from server.domain.budget import Budget
 from server.domain.cap import Cap, CapSubject
 from server.domain.catalog import Catalog, Problem
+from server.domain.contact import ContactScope
 from server.domain.errors import OpportuneError
 from server.domain.offer_table import OfferTable
 from server.domain.rule import Rule
@@ -217,10 +218,18 @@ class _PolicyCompiler:
         if catalog.household and (attribute is None or attribute.type is not AttributeType.KEY):
             problem = f"{catalog.household} is not a customer attribute of type key"
             self.problems.append(Problem("contacts.household", problem))
+        self._check_caps()
+
+    def _check_caps(self) -> None:
+        """What caps need of their offers, and of the catalog."""
+        catalog = self._catalog
+        for place, offer in enumerate(self._table.offers):
+            if not offer.exclusion_group and any(cap.of is ContactScope.EXCLUSION_GROUP for cap in offer.caps):
+                problem = "a cap of the exclusion group never holds for an offer that has none"
+                self.problems.append(Problem(f"offers[{place}].caps", problem))
         declared = [cap for offer in self._table.offers for cap in offer.caps]
         declared += [rule.cap for rule in catalog.rules if rule.cap is not None]
-        per_household = any(cap.per is CapSubject.HOUSEHOLD for cap in declared)
-        if per_household and not catalog.household:
+        if any(cap.per is CapSubject.HOUSEHOLD for cap in declared) and not catalog.household:
             problem = "a cap per household needs `household`, the attribute that members have in common"
             self.problems.append(Problem("contacts", problem))
 

@@ -10,15 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.journal import (
+    DecisionMade,
+    DecisionsMade,
     DeltasReceived,
     Entry,
     IdentifiersLinked,
     IdentifierUnlinked,
+    OutcomesReported,
     ProfilesLoaded,
     Record,
     Redacted,
 )
 from server.domain.load import ColumnBatch, LoadColumn
+from server.domain.outcome import Outcome
 from server.domain.profile import ProfileDelta
 
 Erased = Callable[[str, int], bool]
@@ -34,6 +38,10 @@ def redacted(record: Record, erased: Erased) -> Record:
             kept = _without_deltas(entry, erased)
         case ProfilesLoaded():
             kept = _without_rows(entry, erased)
+        case DecisionsMade():
+            kept = _without_customers(entry, erased)
+        case OutcomesReported():
+            kept = _without_reporters(entry, erased)
         case IdentifiersLinked(time_us, identifier, other) | IdentifierUnlinked(time_us, identifier, other):
             # What a link says of the one it says of the other.
             about = erased(identifier, time_us) or (bool(other) and erased(other, time_us))
@@ -52,6 +60,28 @@ def _without_deltas(entry: DeltasReceived, erased: Erased) -> DeltasReceived | R
     if len(deltas) == len(entry.deltas) and all(map(_is, deltas, entry.deltas)):
         return entry
     return entry._replace(deltas=deltas) if deltas or entry.sequence else Redacted(time_us)
+
+
+def _without_customers(entry: DecisionsMade, erased: Erased) -> DecisionsMade:
+    """Decisions are numbered and hold what everybody shares, so they stay, and are nobody's."""
+
+    def kept(made: DecisionMade) -> DecisionMade:
+        gone = made.customer_id and erased(made.customer_id, entry.time_us)
+        return made._replace(customer_id="", household="") if gone else made
+
+    decisions = tuple(map(kept, entry.decisions))
+    return entry if all(map(_is, decisions, entry.decisions)) else entry._replace(decisions=decisions)
+
+
+def _without_reporters(entry: OutcomesReported, erased: Erased) -> OutcomesReported:
+    """Outcomes stay, as each is entered once; one that names an erased customer names nobody."""
+
+    def kept(outcome: Outcome) -> Outcome:
+        gone = outcome.customer_id and erased(outcome.customer_id, entry.time_us)
+        return outcome._replace(customer_id="") if gone else outcome
+
+    outcomes = tuple(map(kept, entry.outcomes))
+    return entry if all(map(_is, outcomes, entry.outcomes)) else entry._replace(outcomes=outcomes)
 
 
 def _without_links(delta: ProfileDelta, erased: Erased, time_us: int) -> ProfileDelta:
