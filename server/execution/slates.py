@@ -107,8 +107,6 @@ def _shared_limits(evaluation: Evaluation, offers: IntRow) -> Iterator[tuple[boo
         yield room.of_channel, Limit(room.keys.take(offers), room.room, Reason.CAP, None, bound)
     size = len(evaluation.catalog.offers)
     for _, limit, left in evaluation.short:
-        if not limit.reserved:
-            continue
         amounts, carriers = np.zeros(size), np.zeros(size, np.bool_)
         amounts[limit.offers], carriers[limit.offers] = limit.amounts, limit.carriers
         amounts = amounts.take(offers)
