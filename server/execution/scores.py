@@ -9,9 +9,11 @@ from server.execution.cached import CachedRanking
 from server.execution.evaluation import NOTHING, Evaluation
 from server.execution.ladder import Plan, Situation, choose, shortlist, without_model
 from server.execution.scoring import Scorer
+from server.execution.slates import pins_of
 from server.inference.circuit import CircuitState
 
 _CHEAP_NS = 20_000
+_FIRST = float(np.finfo(np.float64).max)
 
 
 def weigh(evaluation: Evaluation) -> None:
@@ -73,13 +75,23 @@ def _find_cached(evaluation: Evaluation) -> CachedRanking | None:
 
 def _run(evaluation: Evaluation, scorer: Scorer, plan: Plan, is_replay: bool) -> None:
     if plan.rows < len(evaluation.eligible):
-        _keep(evaluation, shortlist(evaluation.worth, plan.rows))
+        _keep(evaluation, _best(evaluation, plan.rows))
     if is_replay:
         scores = scorer.rescore(evaluation.variables, evaluation.eligible)
     else:
         scores = scorer.score(evaluation.variables, evaluation.eligible, plan.limit_ns)
     evaluation.propensity, evaluation.tensors = scores
     evaluation.model_id = scorer.plan.model_id
+
+
+def _best(evaluation: Evaluation, rows: int) -> IntRow:
+    """The places of the candidates that are worth the most, and of those that rules pin, which must be scored too."""
+    pinned = [place for _, place in pins_of(evaluation)]
+    if not pinned:
+        return shortlist(evaluation.worth, rows)
+    worth = evaluation.worth.copy()
+    worth[pinned] = _FIRST
+    return shortlist(worth, rows)
 
 
 def _repeat(evaluation: Evaluation) -> None:

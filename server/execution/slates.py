@@ -32,7 +32,7 @@ def fill_slots(evaluation: Evaluation) -> None:
         evaluation.slots,
         evaluation.moment.tag,
         [*(limit for _, limit in _shared_limits(evaluation, evaluation.eligible)), *_own_limits(evaluation)],
-        _pins(evaluation),
+        pins_of(evaluation),
     )
     evaluation.arbitration = arbitrate(contest)
     evaluation.winners = evaluation.arbitration.winners
@@ -47,7 +47,7 @@ def fill_together(evaluations: Sequence[Evaluation]) -> None:
             evaluation.catalog.offers.tie_break.take(evaluation.eligible),
             evaluation.slots,
             _own_limits(evaluation),
-            _pins(evaluation),
+            pins_of(evaluation),
         )
         for evaluation in evaluations
     ]
@@ -87,11 +87,17 @@ def _own_limits(evaluation: Evaluation) -> list[Limit]:
 
 
 def _limits_together(evaluations: Sequence[Evaluation]) -> Iterator[Limit]:
-    """What caps and budgets leave, over the candidates of one placement after those of the other.
+    """What groups, caps and budgets leave, over the candidates of one placement after those of the other.
 
-    All placements have found the same limits, but for those of a channel, which are for its placements alone.
+    All placements have found the same limits, but for those of a channel, which are for its placements alone. Of an
+    exclusion group the decision has no more than the placement that allows most.
     """
     offers = np.concatenate([evaluation.eligible for evaluation in evaluations])
+    policy = evaluations[0].catalog.policy
+    if policy.group_ids:
+        most = max(evaluation.placement.placement.max_per_group for evaluation in evaluations)
+        room = np.full(len(policy.group_ids), float(most))
+        yield Limit(policy.groups.take(offers), room, Reason.EXCLUSION_GROUP)
     channels = np.repeat([each.channel for each in evaluations], [len(each.eligible) for each in evaluations])
     yield from (limit for of_channel, limit in _shared_limits(evaluations[0], offers) if not of_channel)
     for channel, evaluation in {each.channel: each for each in evaluations}.items():
@@ -115,7 +121,7 @@ def _shared_limits(evaluation: Evaluation, offers: IntRow) -> Iterator[tuple[boo
         yield limit.of_channel, Limit(keys, room_left, limit.reason, amounts, carriers.take(offers))
 
 
-def _pins(evaluation: Evaluation) -> list[tuple[int, int]]:
+def pins_of(evaluation: Evaluation) -> list[tuple[int, int]]:
     """The slots that rules give away, with the candidates that may take them."""
     eligible = evaluation.eligible
     pins: list[tuple[int, int]] = []

@@ -101,9 +101,8 @@ def test_purposes_of_channel_and_offers_are_bits_of_consents() -> None:
 
     found, purposes = catalog.policy, catalog.customer.purposes
 
-    assert {each.purpose: each.bit for each in found.purposes} == {
-        name: purposes.index(name) for name in ("ads", "sms")
-    }
+    numbers = {name: purposes.index(name) for name in ("ads", "sms")}
+    assert {each.purpose: each.bit for each in found.purposes} == numbers
     assert [np.unpackbits(each.offers.view(np.uint8), bitorder="little")[:3].tolist() for each in found.purposes] == [
         [1, 0, 0],
         [0, 0, 1],

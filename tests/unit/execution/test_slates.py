@@ -61,13 +61,34 @@ def test_cap_of_a_channel_is_for_the_placements_of_that_channel(per: str) -> Non
     assert offer_ids(shop.rank(placement_id="foot")) == []
 
 
-def test_group_limits_are_each_placements_own() -> None:
-    offers = [offer_entry(name, float(9 - n), exclusion_group="g") for n, name in enumerate("abc")]
-    placements = [placement_entry("one", slots=2), placement_entry("two", slots=2)]
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        ((1, 1), {"one": ["a"]}),
+        ((1, 3), {"one": ["a"], "two": ["b", "c"]}),
+        ((2, 1), {"one": ["a", "b"]}),
+    ],
+)
+def test_group_is_limited_in_each_placement_and_in_the_decision_by_the_most_generous(
+    most: tuple[int, int], expected: dict[str, list[str]]
+) -> None:
+    offers = [offer_entry(name, float(9 - n), exclusion_group="g") for n, name in enumerate("abcd")]
+    placements = [
+        placement_entry(name, slots=2, max_per_group=each) for name, each in zip(("one", "two"), most, strict=True)
+    ]
 
     decision = Service(catalog_document(offers, placements)).rank(placement_id="one", further_placement_ids=("two",))
 
-    assert by_placement(decision) == {"one": ["a"], "two": ["b"]}
+    assert by_placement(decision) == expected
+
+
+def test_decision_whose_first_placement_is_switched_off_is_taken_note_of() -> None:
+    placements = [placement_entry("one", enabled=False), placement_entry("two")]
+    shop = Service(catalog_document([offer_entry("a", caps=[ONCE])], placements))
+
+    shown = [by_placement(shop.rank(placement_id="one", further_placement_ids=("two",))) for _ in range(2)]
+
+    assert shown == [{"two": ["a"]}, {}]
 
 
 def test_pin_takes_its_slot_unless_a_cap_holds_it_back() -> None:
