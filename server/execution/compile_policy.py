@@ -87,7 +87,7 @@ class _PolicyCompiler:
             (budget, self._selector.mask(f"budgets[{place}].offers", budget.offers))
             for place, budget in enumerate(catalog.budgets)
         ]
-        boosts, pins = self._boosts(), self._pins()
+        boosts, pins, levers = self._boosts(), self._pins(), self._levers()
         conditions, problems = ConditionSet.compile(self._requirements, self._vocabulary)
         group_ids = tuple(dict.fromkeys(offer.exclusion_group for offer in table.offers if offer.exclusion_group))
         numbers = {group: number for number, group in enumerate(group_ids)}
@@ -96,7 +96,7 @@ class _PolicyCompiler:
         self.problems += [problem for problem in self._selector.problems if not _is_exclusion(catalog.rules, problem)]
         return Policy(
             channels={channel: self._channel(channel, caps, budgets) for channel in channels},
-            worth=table.profit * self._levers(),
+            worth=table.profit * levers,
             groups=np.array([numbers.get(offer.exclusion_group, -1) for offer in table.offers], np.intp),
             group_ids=group_ids,
             conditions=conditions,
@@ -223,8 +223,7 @@ class _PolicyCompiler:
             self.problems.append(Problem("contacts.household", problem))
         declared = [cap for offer in self._table.offers for cap in offer.caps]
         declared += [rule.cap for rule in catalog.rules if rule.cap is not None]
-        per_household = any(cap.per is CapSubject.HOUSEHOLD for cap in declared)
-        if per_household and not catalog.household:
+        if any(cap.per is CapSubject.HOUSEHOLD for cap in declared) and not catalog.household:
             problem = "a cap per household needs `household`, the attribute that members have in common"
             self.problems.append(Problem("contacts", problem))
 

@@ -5,6 +5,7 @@ DEFAULT shows the placement's fallback offers; whatever is shown is eligible. Th
 no answer is late by choice. A placement whose deadline the model cannot meet in full simply never sees it in full.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ FEWEST_ROWS = 8
 
 _MARGIN_NS = 50_000
 _MARGIN_SHIFT = 4
+_FIRST = float(np.finfo(np.float64).max)
 
 
 class Situation(NamedTuple):
@@ -92,7 +94,7 @@ def without_model(cached: bool) -> Plan:
     return _CACHED if cached else _DEFAULT
 
 
-def shortlist(key: NDArray[np.float64], count: int) -> IntRow:
+def shortlist(key: NDArray[np.float64], count: int, ahead: Sequence[int] = ()) -> IntRow:
     """The places of the `count` largest keys, in the order of places; of equal keys the first ones are taken.
 
     Cost: one partition and two passes, 5 us for 1,000 keys.
@@ -100,10 +102,14 @@ def shortlist(key: NDArray[np.float64], count: int) -> IntRow:
     Args:
         key: float64 [rows], finite.
         count: At least 1.
+        ahead: Places that stand ahead of all others.
     """
     surplus = len(key) - count
     if surplus <= 0:
         return np.arange(len(key))
+    if len(ahead):
+        key = key.copy()
+        key[ahead] = _FIRST
     partitioned = key.copy()
     partitioned.partition(surplus)
     least = partitioned[surplus]

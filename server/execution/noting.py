@@ -65,7 +65,8 @@ class NoteDecision:
         self._now_us = now_us
         self._last = state.facts.contacts.decided
         self._waiting: list[DecisionMade] = []
-        self._on_their_way: deque[tuple[asyncio.Future[Written], list[DecisionMade]]] = deque()
+        self._on_their_way: deque[tuple[asyncio.Future[Written], DecisionsMade]] = deque()
+        self._refused: list[DecisionsMade] = []
         self._later = later
         self._timer: asyncio.TimerHandle | None = None
         self.unwritten = 0
@@ -96,37 +97,43 @@ class NoteDecision:
             self._timer.cancel()
             self._timer = None
         self._take_back()
-        if not self._waiting:
-            return
-        made, self._waiting = self._waiting, []
+        # What was refused is written as it was: whatever comes while a disk is full asks for it once more.
+        entries, self._refused = self._refused, []
+        if self._waiting:
+            entries.append(self._entry(self._waiting))
+            self._waiting = []
+        for entry in entries:
+            written = self._writer.write(entry, weight=len(entry.decisions))
+            self._on_their_way.append((written, entry))
+            written.add_done_callback(lambda _: self._settle())
+
+    def _entry(self, made: Sequence[DecisionMade]) -> DecisionsMade:
+        """Decisions as the journal has them, with the subjects that they are about."""
         subjects = self._state.facts.contacts.subjects
         codes = list(dict.fromkeys(code for each in made for code in each.shown))
         place = {code: number for number, code in enumerate(codes)}
         decisions = tuple(each._replace(shown=tuple([place[code] for code in each.shown])) for each in made)
-        entry = DecisionsMade(self._now_us(), tuple(subjects[code] for code in codes), decisions)
-        written = self._writer.write(entry, weight=len(decisions))
-        self._on_their_way.append((written, made))
-        written.add_done_callback(lambda _: self._settle())
+        return DecisionsMade(self._now_us(), tuple(subjects[code] for code in codes), decisions)
 
     def _settle(self) -> None:
         """Tries what a full journal has refused again, after a while."""
         self._take_back()
-        if self._waiting:
-            self._flush_in(RETRY_S)
+        if self._refused:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._later(RETRY_S, self._flush_now)
 
     def _take_back(self) -> None:
-        """Has what a full journal has refused wait once more, before what was made since."""
-        refused: list[DecisionMade] = []
+        """Keeps what a full journal has refused for the next time, before what was made since."""
         while self._on_their_way and self._on_their_way[0][0].done():
-            done, made = self._on_their_way.popleft()
-            error = None if done.cancelled() else done.exception()
+            done, entry = self._on_their_way.popleft()
+            error = asyncio.CancelledError() if done.cancelled() else done.exception()
             if isinstance(error, OpportuneError) and error.reason is ErrorReason.JOURNAL_FULL:
-                refused += made
+                self._refused.append(entry)
             elif error is not None:
-                self.unwritten += len(made)
-        lost = max(len(refused) + len(self._waiting) - MOST_WAITING, 0) if refused else 0
-        self.unwritten += min(lost, len(refused))
-        self._waiting = refused[lost:] + self._waiting
+                self.unwritten += len(entry.decisions)
+        while sum(len(entry.decisions) for entry in self._refused) > MOST_WAITING:
+            self.unwritten += len(self._refused.pop(0).decisions)
 
     def _flush_in(self, seconds: float) -> None:
         if self._timer is None:

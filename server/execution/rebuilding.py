@@ -20,8 +20,8 @@ from server.execution.candidates import find_eligible, hold_back_by_counts
 from server.execution.contact_counts import restore_counts
 from server.execution.decide import STAGE_NAMES
 from server.execution.evaluation import Evaluation, Moment, Snapshot, begin
-from server.execution.ladder import Plan, shortlist
-from server.execution.scores import fall_back, keep, repeat, score, weigh
+from server.execution.ladder import Plan
+from server.execution.scores import best, fall_back, keep, repeat, score, weigh
 from server.execution.slates import fill_slots, fill_together, value_candidates
 
 
@@ -158,7 +158,7 @@ class _Recalled:
             return
         evaluation.model_id = model_id
         if plan.rows < len(evaluation.eligible):
-            keep(evaluation, shortlist(evaluation.worth, plan.rows))
+            keep(evaluation, best(evaluation, plan.rows))
         known = {**self._rounded, **self._exact}
         evaluation.propensity = np.array([known.get(offer, np.nan) for offer in evaluation.eligible.tolist()])
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.journal import (
+    DecisionMade,
     DecisionsMade,
     DeltasReceived,
     Entry,
@@ -21,6 +22,7 @@ from server.domain.journal import (
     Redacted,
 )
 from server.domain.load import ColumnBatch, LoadColumn
+from server.domain.outcome import Outcome
 from server.domain.profile import ProfileDelta
 
 Erased = Callable[[str, int], bool]
@@ -39,7 +41,7 @@ def redacted(record: Record, erased: Erased) -> Record:
         case DecisionsMade():
             kept = _without_customers(entry, erased)
         case OutcomesReported():
-            kept = _without_outcomes(entry, erased)
+            kept = _without_reporters(entry, erased)
         case IdentifiersLinked(time_us, identifier, other) | IdentifierUnlinked(time_us, identifier, other):
             # What a link says of the one it says of the other.
             about = erased(identifier, time_us) or (bool(other) and erased(other, time_us))
@@ -60,6 +62,28 @@ def _without_deltas(entry: DeltasReceived, erased: Erased) -> DeltasReceived | R
     return entry._replace(deltas=deltas) if deltas or entry.sequence else Redacted(time_us)
 
 
+def _without_customers(entry: DecisionsMade, erased: Erased) -> DecisionsMade:
+    """Decisions are numbered and hold what everybody shares, so they stay, and are nobody's."""
+
+    def kept(made: DecisionMade) -> DecisionMade:
+        gone = made.customer_id and erased(made.customer_id, entry.time_us)
+        return made._replace(customer_id="", household="") if gone else made
+
+    decisions = tuple(map(kept, entry.decisions))
+    return entry if all(map(_is, decisions, entry.decisions)) else entry._replace(decisions=decisions)
+
+
+def _without_reporters(entry: OutcomesReported, erased: Erased) -> OutcomesReported:
+    """Outcomes stay, as each is entered once; one that names an erased customer names nobody."""
+
+    def kept(outcome: Outcome) -> Outcome:
+        gone = outcome.customer_id and erased(outcome.customer_id, entry.time_us)
+        return outcome._replace(customer_id="") if gone else outcome
+
+    outcomes = tuple(map(kept, entry.outcomes))
+    return entry if all(map(_is, outcomes, entry.outcomes)) else entry._replace(outcomes=outcomes)
+
+
 def _without_links(delta: ProfileDelta, erased: Erased, time_us: int) -> ProfileDelta:
     """Somebody else's delta that named an erased identifier; it stays even if it did nothing but link.
 
@@ -74,30 +98,6 @@ def _without_links(delta: ProfileDelta, erased: Erased, time_us: int) -> Profile
 
 def _is(left: object, right: object) -> bool:
     return left is right
-
-
-def _without_customers(entry: DecisionsMade, erased: Erased) -> DecisionsMade:
-    """Decisions keep their numbers and what they drew from budgets; who they were made for is gone."""
-    if not any(erased(made.customer_id, entry.time_us) for made in entry.decisions):
-        return entry
-    decisions = (
-        made._replace(customer_id="", household="", tag=0) if erased(made.customer_id, entry.time_us) else made
-        for made in entry.decisions
-    )
-    return entry._replace(decisions=tuple(decisions))
-
-
-def _without_outcomes(entry: OutcomesReported, erased: Erased) -> OutcomesReported | Redacted:
-    """Outcomes that name a customer; one with a token names a decision, which does not know its customer any more."""
-    time_us = entry.time_us
-    pairs = list(zip(entry.outcomes, entry.subjects, strict=True))
-    kept = [pair for pair in pairs if not (pair[0].customer_id and erased(pair[0].customer_id, time_us))]
-    if len(kept) == len(pairs):
-        return entry
-    if not kept:
-        return Redacted(time_us)
-    outcomes, subjects = zip(*kept, strict=True)
-    return entry._replace(outcomes=outcomes, subjects=subjects)
 
 
 def _without_rows(entry: ProfilesLoaded, erased: Erased) -> ProfilesLoaded:

@@ -16,7 +16,7 @@ from server.domain.decision import Rung
 from server.domain.model import ModelFailure
 from server.execution.evaluation import Evaluation
 from server.execution.ladder import shortlist
-from server.execution.slates import contest_of, contest_together, rank_key
+from server.execution.slates import contest_of, contest_together, pins_of, rank_key
 from server.intelligence.arbitration import Arbitration, Contest, arbitrate
 from server.intelligence.limits import Ledger
 from server.intelligence.several import Several
@@ -104,7 +104,9 @@ class Field:
         if self.evaluation.rung is Rung.REDUCED:
             candidates = allowed.nonzero()[0]
             if self.evaluation.plan.rows < len(candidates):
-                best = shortlist(self.wide.worth.take(candidates), self.evaluation.plan.rows)
+                pinned = [place for _, place in pins_of(self.wide)]
+                ahead = np.isin(candidates, pinned).nonzero()[0].tolist()
+                best = shortlist(self.wide.worth.take(candidates), self.evaluation.plan.rows, ahead)
                 allowed = np.zeros(self.offers, np.bool_)
                 allowed[candidates.take(best)] = True
         return np.where(allowed, self.key, np.nan)

@@ -8,8 +8,8 @@ from server.domain.model import ModelFailure
 from server.execution.cached import CachedRanking
 from server.execution.evaluation import NOTHING, Evaluation
 from server.execution.ladder import Plan, Situation, choose, shortlist, without_model
-from server.execution.policy import ALWAYS, Pin
 from server.execution.scoring import Scorer
+from server.execution.slates import pins_of
 from server.inference.circuit import CircuitState
 
 _CHEAP_NS = 20_000
@@ -83,9 +83,7 @@ def _find_cached(evaluation: Evaluation) -> CachedRanking | None:
 
 def _run(evaluation: Evaluation, scorer: Scorer, plan: Plan, is_replay: bool) -> None:
     if plan.rows < len(evaluation.eligible):
-        best = shortlist(evaluation.worth, plan.rows)
-        pinned = [np.flatnonzero(np.isin(evaluation.eligible, pin.offers)) for pin in pins_of(evaluation)]
-        keep(evaluation, np.unique(np.concatenate([best, *pinned])) if pinned else best)
+        keep(evaluation, best(evaluation, plan.rows))
     if is_replay:
         scores = scorer.rescore(evaluation.variables, evaluation.eligible)
     else:
@@ -94,10 +92,9 @@ def _run(evaluation: Evaluation, scorer: Scorer, plan: Plan, is_replay: bool) ->
     evaluation.model_id = scorer.plan.model_id
 
 
-def pins_of(evaluation: Evaluation) -> list[Pin]:
-    """The pins of the catalog whose conditions hold."""
-    pins, conditions = evaluation.catalog.policy.pins, evaluation.conditions
-    return [pin for pin in pins if pin.condition == ALWAYS or conditions[pin.condition]]
+def best(evaluation: Evaluation, rows: int) -> IntRow:
+    """The places of the candidates that are worth the most, and of those that rules pin, which must be scored too."""
+    return shortlist(evaluation.worth, rows, ahead=[place for _, place in pins_of(evaluation)])
 
 
 def repeat(evaluation: Evaluation) -> None:

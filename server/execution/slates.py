@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from server.domain.attribute import IntRow
 from server.domain.decision import Reason, Rung
 from server.execution.evaluation import Evaluation
-from server.execution.scores import pins_of
+from server.execution.policy import ALWAYS
 from server.intelligence.arbitration import Contest, arbitrate
 from server.intelligence.limits import Limit
 from server.intelligence.ordering import sort_key
@@ -49,7 +49,7 @@ def contest_of(evaluation: Evaluation, key: NDArray[np.float64]) -> Contest:
         evaluation.slots,
         evaluation.moment.tag,
         [*(limit for _, limit in _shared_limits(evaluation, evaluation.eligible)), *_own_limits(evaluation)],
-        _pins(evaluation),
+        pins_of(evaluation),
     )
 
 
@@ -62,7 +62,7 @@ def contest_together(evaluations: Sequence[Evaluation], keys: Sequence[NDArray[n
             evaluation.catalog.offers.tie_break.take(evaluation.eligible),
             evaluation.slots,
             _own_limits(evaluation),
-            _pins(evaluation),
+            pins_of(evaluation),
         )
         for evaluation, key in zip(evaluations, keys, strict=True)
     ]
@@ -128,8 +128,6 @@ def _shared_limits(evaluation: Evaluation, offers: IntRow) -> Iterator[tuple[boo
         yield room.of_channel, Limit(room.keys.take(offers), room.room, Reason.CAP, None, bound)
     size = len(evaluation.catalog.offers)
     for _, limit, left in evaluation.short:
-        if not limit.reserved:
-            continue
         amounts, carriers = np.zeros(size), np.zeros(size, np.bool_)
         amounts[limit.offers], carriers[limit.offers] = limit.amounts, limit.carriers
         amounts = amounts.take(offers)
@@ -138,11 +136,13 @@ def _shared_limits(evaluation: Evaluation, offers: IntRow) -> Iterator[tuple[boo
         yield limit.of_channel, Limit(keys, room_left, limit.reason, amounts, carriers.take(offers))
 
 
-def _pins(evaluation: Evaluation) -> list[tuple[int, int]]:
+def pins_of(evaluation: Evaluation) -> list[tuple[int, int]]:
     """The slots that rules give away, with the candidates that may take them."""
     eligible = evaluation.eligible
     pins: list[tuple[int, int]] = []
-    for pin in pins_of(evaluation):
+    for pin in evaluation.catalog.policy.pins:
+        if pin.condition != ALWAYS and not evaluation.conditions[pin.condition]:
+            continue
         _, places, _ = np.intersect1d(eligible, pin.offers, assume_unique=True, return_indices=True)
         pins += [(pin.slot, place) for place in places.tolist()]
     return pins

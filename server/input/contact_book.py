@@ -220,14 +220,15 @@ class ContactBook:
         return None if tag is None else DecisionRef(number, tag, slot)
 
     def _enter_unattributed(self, outcome: Outcome, subject: ContactSubject | None, received_us: int) -> None:
-        """A contact that nobody decided on is one all the same, if it is known whose."""
-        if subject is None or not outcome.customer_id:
+        """A contact that nobody decided on is one all the same; that of an erased customer is nobody's."""
+        if subject is None:
             return
         code, kinds = self.code(subject), REACHED[outcome.kind]
-        row = self._profiles.ensure(outcome.customer_id)
         time_us = min(outcome.event_time_us, received_us)
-        words, oldest_us = outcome_words(code, 0, kinds), time_us - self._policy.horizon_us
-        self._profiles.contacts.add(row, time_us, 0, words, oldest_us)
+        if outcome.customer_id:
+            row = self._profiles.ensure(outcome.customer_id)
+            words, oldest_us = outcome_words(code, 0, kinds), time_us - self._policy.horizon_us
+            self._profiles.contacts.add(row, time_us, 0, words, oldest_us)
         self.meters.reach(subject.draws, kinds, time_us=time_us, now_us=time_us)
         self.totals.add(code, kinds, outcome.revenue, outcome.profit)
 

@@ -85,7 +85,7 @@ def outcome_words(subject: int, slot: int, kinds: Sequence[ContactKind]) -> Word
     return np.array([subject << _SUBJECT_SHIFT | slot << _SLOT_SHIFT | kind for kind in kinds], np.int64)
 
 
-_SLOTS = np.arange(256) << _SLOT_SHIFT
+_SLOTS = np.arange(1 << SLOT_BITS) << _SLOT_SHIFT
 
 
 def decision_words(subjects: Sequence[int] | Words) -> Words:

@@ -5,23 +5,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.domain.attribute import Schema
+from server.domain.contact import ContactKind, ContactSubject
 from server.domain.identity import IdentityPolicy
 from server.domain.journal import (
+    DecisionMade,
+    DecisionsMade,
     DeltasReceived,
     Entry,
     IdentifiersLinked,
     IdentifierUnlinked,
+    OutcomesReported,
     ProfilesLoaded,
     Record,
     Redacted,
 )
 from server.domain.load import ColumnBatch, LoadColumn
+from server.domain.outcome import DecisionRef, Outcome
 from server.domain.profile import AttributeUpdates, ProfileDelta
 from server.execution.facts import Facts
 from server.execution.redaction import redacted
 from server.storage.codec import encode
 from tests.support import entries as any_of
 from tests.support.catalogs import number
+from tests.support.clock import NOON_US
 from tests.support.entries import exact, visits
 from tests.support.folds import apply, profiles_of, published
 from tests.support.shared_histories import SCHEMA, histories, people
@@ -145,3 +151,24 @@ def test_others_are_as_if_the_erased_had_never_been(history: list[Entry], gone: 
     assert profiles_of(without_them, sorted(left)) == profiles_of(whole, sorted(left))
     assert without_them.sources == whole.sources
     assert without_them.offset == whole.offset
+
+
+def test_decisions_of_the_erased_stay_and_are_nobodys() -> None:
+    made = [DecisionMade(n, 7, NOON_US, 0, name, "h1", NOON_US, (0,)) for n, name in ((1, "gone"), (2, "kept"))]
+    entry = DecisionsMade(NOON_US, (ContactSubject("a"),), tuple(made))
+
+    found = without(entry, "gone")
+
+    assert found == entry._replace(decisions=(made[0]._replace(customer_id="", household=""), made[1]))
+    assert without(entry, "other") is entry
+
+
+def test_outcomes_of_the_erased_stay_and_name_nobody() -> None:
+    by_token = Outcome("o1", ContactKind.CLICK, NOON_US, DecisionRef(1, 7, 0))
+    by_name = [Outcome(name, ContactKind.CLICK, NOON_US, customer_id=name, offer_id="a") for name in ("gone", "kept")]
+    entry = OutcomesReported(NOON_US, (by_token, *by_name), (None, ContactSubject("a"), ContactSubject("a")))
+
+    found = without(entry, "gone")
+
+    assert found == entry._replace(outcomes=(by_token, by_name[0]._replace(customer_id=""), by_name[1]))
+    assert without(entry, "other") is entry

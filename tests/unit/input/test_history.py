@@ -1,122 +1,105 @@
-"""The history of many customers at once, where it is not simply that of each."""
-
 import numpy as np
 import pytest
 
-from server.domain.attribute import IntRow
 from server.domain.contact import ContactKind, ContactScope, ContactSubject, HistoryVariable
-from server.input.contacts import decision_words, outcome_words
+from server.input.contacts import Contacts, Events, decision_words, outcome_words
 from server.input.history import HistoryReader
-from server.input.pages import PAGE_ROWS
-from server.input.profiles import ProfileTable
-from tests.support.catalogs import number
-from tests.support.clock import NOON_US, us_ago
-from tests.support.tables import link, table
+from tests.support.clock import NOON_US
 
-DECISIONS = HistoryVariable(ContactKind.DECISION, 365)
-SINCE = HistoryVariable(ContactKind.DECISION, None)
-NAN = float("nan")
-
-
-def subject(offer_id: str = "a", group: str = "") -> ContactSubject:
-    return ContactSubject(offer_id, "home", "web", "discount", group)
+DAY_US = 86_400_000_000
+SUBJECTS = [
+    ContactSubject("a", "home", "web", "discount", "drinks"),
+    ContactSubject("b", "home", "web", "discount"),
+    ContactSubject("c", "mail", "email", "points", "drinks"),
+]
 
 
-def crowd(count: int) -> ProfileTable:
-    profiles = table(number("visits"))
-    for place in range(count):
-        profiles.ensure(f"c{place}")
-    return profiles
+def history(*events: tuple[int, ContactKind, float]) -> Events:
+    """Events by subject, kind, and how many days ago."""
+    contacts = Contacts()
+    for subject, kind, days in events:
+        words = decision_words([subject]) if kind is ContactKind.DECISION else outcome_words(subject, 0, (kind,))
+        contacts.add(0, NOON_US - int(days * DAY_US), 0, words, 0)
+    found = contacts.read(0)
+    assert found is not None
+    return found
 
 
-def decide(profiles: ProfileTable, customer_id: str, time_us: int, *subjects: int) -> None:
-    profiles.contacts.add(profiles.find(customer_id), time_us, 1, decision_words(subjects), 0)
-
-
-def everybody(profiles: ProfileTable) -> IntRow:
-    return np.arange(profiles.identifiers.end)
-
-
-def test_cells_behind_the_last_event_are_no_decisions() -> None:
-    profiles = crowd(3)
-    decide(profiles, "c1", us_ago(days=2), 0)
-    reader = HistoryReader([DECISIONS, SINCE], [subject()])
-
-    values = reader.read_rows(profiles, everybody(profiles), NOON_US)
-
-    np.testing.assert_array_equal(values, [[0, 1, 0], [NAN, 2, NAN]])
-
-
-def test_whoever_only_clicked_was_never_decided_for() -> None:
-    profiles = crowd(2)
-    profiles.contacts.add(1, us_ago(days=2), 1, outcome_words(0, 0, [ContactKind.CLICK]), 0)
-    reader = HistoryReader([SINCE, HistoryVariable(ContactKind.CLICK, None)], [subject()])
-
-    values = reader.read_rows(profiles, everybody(profiles), NOON_US)
-
-    np.testing.assert_array_equal(values, [[NAN, NAN], [NAN, 2]])
-
-
-def test_a_decision_of_1970_that_looks_like_nothing_counts() -> None:
-    profiles = crowd(2)
-    profiles.contacts.add(0, 0, 0, decision_words([0]), 0)
-    reader = HistoryReader([SINCE], [subject()])
-
-    values = reader.read_rows(profiles, everybody(profiles), NOON_US)
-
-    assert values[0, 0] == np.float32(NOON_US / 86_400_000_000)
-    assert np.isnan(values[0, 1])
-
-
-def test_what_was_cleared_does_not_count_for_whoever_gets_its_place() -> None:
-    profiles = crowd(2)
-    decide(profiles, "c0", us_ago(days=1), 0, 0, 0, 0, 0)
-    profiles.contacts.clear(0)
-    decide(profiles, "c1", us_ago(days=1), 0)
-    reader = HistoryReader([DECISIONS], [subject()])
-
-    assert reader.read_rows(profiles, everybody(profiles), NOON_US).tolist() == [[0, 1]]
-
-
-def test_customers_of_several_identifiers_on_other_pages_have_the_contacts_of_all() -> None:
-    profiles = crowd(3 * PAGE_ROWS)
-    for customer_id in ("c3", f"c{PAGE_ROWS}", f"c{2 * PAGE_ROWS + 1}", "c5"):
-        decide(profiles, customer_id, us_ago(days=1), 0)
-    link(profiles, "c3", f"c{2 * PAGE_ROWS + 1}")
-    link(profiles, f"c{PAGE_ROWS}", "c3")
-    customer = profiles.graph.customer(profiles.find("c3"))
-    reader = HistoryReader([DECISIONS], [subject()])
-
-    values = reader.read_rows(profiles, np.array([customer, profiles.find("c5"), 7]), NOON_US)
-
-    assert values.tolist() == [[3, 1, 0]]
-
-
-def test_nobody_has_a_history_where_there_are_no_contacts() -> None:
-    reader = HistoryReader([DECISIONS, SINCE], [])
-
-    values = reader.read_rows(crowd(2), np.arange(2), NOON_US)
-
-    np.testing.assert_array_equal(values, [[0, 0], [NAN, NAN]])
+EVENTS = history(
+    (0, ContactKind.DECISION, 0.0),
+    (0, ContactKind.IMPRESSION, 0.5),
+    (1, ContactKind.IMPRESSION, 2.0),
+    (2, ContactKind.IMPRESSION, 6.9999),
+    (2, ContactKind.IMPRESSION, 7.0),
+    (2, ContactKind.CLICK, 30.0),
+)
+IMPRESSION, CLICK = ContactKind.IMPRESSION, ContactKind.CLICK
 
 
 @pytest.mark.parametrize(
-    ("scope", "key", "expected"),
+    ("variable", "expected"),
     [
-        (ContactScope.ALL, "", [2, 1]),
-        (ContactScope.OFFER, "b", [1, 0]),
-        (ContactScope.EXCLUSION_GROUP, "g", [1, 1]),
-        (ContactScope.TACTIC, "discount", [2, 1]),
-        (ContactScope.TACTIC, "other", [0, 0]),
+        (HistoryVariable(IMPRESSION, 7), 3.0),
+        (HistoryVariable(IMPRESSION, 8), 4.0),
+        (HistoryVariable(IMPRESSION, 1), 1.0),
+        (HistoryVariable(ContactKind.DECISION, 1), 1.0),
+        (HistoryVariable(ContactKind.CONVERTED, 400), 0.0),
+        (HistoryVariable(IMPRESSION, 7, ContactScope.OFFER, "b"), 1.0),
+        (HistoryVariable(IMPRESSION, 7, ContactScope.OFFER, "unknown"), 0.0),
+        (HistoryVariable(IMPRESSION, 7, ContactScope.TACTIC, "discount"), 2.0),
+        (HistoryVariable(IMPRESSION, 8, ContactScope.EXCLUSION_GROUP, "drinks"), 3.0),
+        (HistoryVariable(IMPRESSION, None), 0.5),
+        (HistoryVariable(CLICK, None), 30.0),
+        (HistoryVariable(CLICK, None, ContactScope.OFFER, "a"), np.nan),
+        (HistoryVariable(IMPRESSION, None, ContactScope.OFFER, "c"), 6.9999),
     ],
 )
-def test_subjects_that_come_later_are_learned(scope: ContactScope, key: str, expected: list[int]) -> None:
-    profiles, subjects = crowd(2), [subject("a")]
-    reader = HistoryReader([HistoryVariable(ContactKind.CLICK, 30, scope, key)], subjects)
-    reader.read_rows(profiles, everybody(profiles), NOON_US)
-    subjects += [subject("b", "g"), subject("c", "g")]
+def test_variable_counts_its_contacts_or_says_how_long_ago_the_latest_was(
+    variable: HistoryVariable, expected: float
+) -> None:
+    alone = HistoryReader([variable], SUBJECTS).read(EVENTS, NOON_US)
+    among_others = HistoryReader(
+        [HistoryVariable(CLICK, 3), variable, HistoryVariable(ContactKind.DECISION, None)], SUBJECTS
+    )
 
-    for row, code in ((0, 0), (0, 1), (1, 2)):
-        profiles.contacts.add(row, us_ago(days=1), 1, outcome_words(code, 0, [ContactKind.CLICK]), 0)
+    assert alone is not None
+    np.testing.assert_allclose(alone, [expected], rtol=1e-6)
+    together = among_others.read(EVENTS, NOON_US)
+    assert together is not None
+    np.testing.assert_allclose(together, [0.0, expected, 0.0], rtol=1e-6)
 
-    assert reader.read_rows(profiles, everybody(profiles), NOON_US).tolist() == [expected]
+
+def test_contact_to_come_counts_and_its_age_is_negative() -> None:
+    reader = HistoryReader([HistoryVariable(IMPRESSION, 1), HistoryVariable(IMPRESSION, None)], SUBJECTS)
+
+    values = reader.read(history((0, IMPRESSION, -1.0)), NOON_US)
+
+    assert values is not None
+    assert values.tolist() == [1.0, -1.0]
+
+
+def test_nobody_has_no_history_and_no_catalog_asks_for_none() -> None:
+    assert HistoryReader([HistoryVariable(IMPRESSION, 1)], SUBJECTS).read(None, NOON_US) is None
+    assert HistoryReader([], SUBJECTS).read(EVENTS, NOON_US) is None
+
+
+def test_subjects_that_come_later_are_learned() -> None:
+    subjects = SUBJECTS[:1]
+    reader = HistoryReader([HistoryVariable(IMPRESSION, 400, ContactScope.OFFER, "c")], subjects)
+    first = reader.read(history((0, IMPRESSION, 1.0)), NOON_US)
+
+    subjects += SUBJECTS[1:]
+    second = reader.read(history((0, IMPRESSION, 1.0), (2, IMPRESSION, 1.0)), NOON_US)
+
+    assert first is not None
+    assert second is not None
+    assert (first.tolist(), second.tolist()) == ([0.0], [1.0])
+
+
+def test_an_offer_without_group_does_not_count_for_a_group_without_name() -> None:
+    reader = HistoryReader([HistoryVariable(IMPRESSION, 400, ContactScope.EXCLUSION_GROUP, "")], SUBJECTS)
+
+    values = reader.read(history((1, IMPRESSION, 1.0)), NOON_US)
+
+    assert values is not None
+    assert values.tolist() == [0.0]
