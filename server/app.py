@@ -29,7 +29,7 @@ from server.execution.noting import NoteDecision
 from server.execution.past_catalogs import PastCatalogs
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
-from server.execution.recorded import GetDecision
+from server.execution.recorded import GetDecision, ReplayDecision
 from server.execution.recovery import recover
 from server.execution.rejected import ListRejectedDeltas
 from server.execution.rejections import RejectionLimit
@@ -38,6 +38,7 @@ from server.execution.sources import Sources
 from server.execution.state import State, never_back, utc_now
 from server.execution.writer import Writer
 from server.inference.model import load_models
+from server.replaying import Places, ReplayElsewhere
 from server.settings import Settings
 from server.stores import Stores, open_stores
 from server.wire import catalog, decisions, profiles
@@ -130,8 +131,14 @@ class _Service:
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
         past = PastCatalogs(self.state, self.stores.journal, self.stores.snapshots, compile_elsewhere)
         get = GetDecision(self.stores.decisions, past)
+        settings = self._settings
+        places = None
+        if settings.data is not None and self.stores.durable:
+            places = Places(settings.data, settings.models, settings.erasures)
+        replay = ReplayDecision(self.stores.decisions, self.note.flush, ReplayElsewhere(places))
+        decision = decisions.DecisionServicer(rank, get, replay)
         services = (
-            (decision_service_pb2, "DecisionService", decisions.DecisionServicer(rank, get), decisions.LIMITS_BYTES),
+            (decision_service_pb2, "DecisionService", decision, decisions.LIMITS_BYTES),
             (profile_service_pb2, "ProfileService", servicer, profiles.LIMITS_BYTES),
             (catalog_service_pb2, "CatalogService", catalogs, catalog.LIMITS_BYTES),
         )

@@ -112,7 +112,7 @@ def rebuild(record: DecisionRecord, snapshot: Snapshot) -> Rebuilt:
         fill_slots(ran[0])
     _time_stages(record, ran)
     winners = [offer for each in ran for offer in each.eligible.take(each.winners).tolist()]
-    return Rebuilt(_decision(record, evaluations), evaluations, winners == record.shown.tolist())
+    return Rebuilt(recorded_answer(record, evaluations), evaluations, winners == record.shown.tolist())
 
 
 def _rank(evaluation: Evaluation, record: DecisionRecord, ran: Sequence[Evaluation], recalled: "_Recalled") -> None:
@@ -184,7 +184,7 @@ def _time_stages(record: DecisionRecord, ran: Sequence[Evaluation]) -> None:
         evaluation.marks = marks
 
 
-def _decision(record: DecisionRecord, evaluations: Sequence[Evaluation]) -> Decision:
+def recorded_answer(record: DecisionRecord, evaluations: Sequence[Evaluation]) -> Decision:
     """The answer, all of which the record has."""
     query, result = record.query, Result(record.result)
     return Decision(

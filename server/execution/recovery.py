@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from server.domain.erasure import ErasureLedger
-from server.domain.journal import Journal, JournalDamagedError
+from server.domain.journal import Journal, JournalDamagedError, Record
 from server.execution.erase import forget_erased
 from server.execution.facts import Facts
 from server.execution.redaction import redacted
 from server.execution.snapshot import FactsHeader, restore
+from server.execution.timeline import Timeline
 from server.input.pages import SavedPage
 
-_READ_AT_ONCE = 1_000
 _LOG = logging.getLogger(__name__)
 
 
@@ -92,14 +92,13 @@ def _require_joined(journal: Journal, recovered: Recovered) -> None:
 
 
 async def _replay(journal: Journal, ledger: ErasureLedger, recovered: Recovered, tell: Callable[[str], None]) -> None:
-    facts = recovered.facts
-    told = 0
-    while records := await journal.read(facts.offset, _READ_AT_ONCE):
-        for record in records:
-            kept = redacted(record, ledger.covers) if len(ledger) else record
-            recovered.erased += kept is not record
-            facts.apply(kept)
-        recovered.entries += len(records)
-        if recovered.entries - told >= 50_000:
-            told = recovered.entries
-            tell(f"replayed {told:,} of {journal.head - recovered.snapshot_offset:,} entries")
+    def kept(record: Record) -> Record:
+        left = redacted(record, ledger.covers) if len(ledger) else record
+        recovered.erased += left is not record
+        return left
+
+    timeline = Timeline(recovered.facts, journal, kept)
+    while await timeline.step():
+        recovered.entries += 1
+        if not recovered.entries % 50_000:
+            tell(f"replayed {recovered.entries:,} of {journal.head - recovered.snapshot_offset:,} entries")

@@ -177,6 +177,16 @@ class FileLedger(MemoryLedger):
         return cls._read(path, whole)
 
     @classmethod
+    def view(cls, path: Path) -> MemoryLedger:
+        """Reads a ledger that a server may be writing; an empty one if there is none. It is not for noting anything.
+
+        Raises:
+            JournalDamagedError, NewerEntryError, OSError: as `open`.
+        """
+        content = path.read_bytes() if path.exists() else b""
+        return cls._read(path, content[: content.rindex(b"\n") + 1]) if b"\n" in content else MemoryLedger()
+
+    @classmethod
     def _make(cls, path: Path) -> Self:
         salt = secrets.token_bytes(_SALT_BYTES)
         line, checksum = _checked((_HEADER, str(_VERSION), salt.hex()), "")
