@@ -25,7 +25,7 @@ from server.execution.export import ExportProfile
 from server.execution.facts import Facts
 from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
 from server.execution.load import LoadProfiles
-from server.execution.noting import NoteDecision
+from server.execution.noting import NoteDecision, last_number
 from server.execution.past_catalogs import PastCatalogs
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
@@ -166,6 +166,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     stack.callback(gc.enable)
     recovered = await recover(stores.journal, stores.snapshots, stores.ledger)
     service = _Service(settings, stores, models, recovered.facts)
+    decided = recovered.facts.contacts.decided
+    service.note.start_behind(await last_number(stores.decisions, decided))
     service.writer.start()
     stack.push_async_callback(service.writer.close)
     await finish_erasures(

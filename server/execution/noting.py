@@ -33,6 +33,9 @@ RETRY_S = 1.0
 MOST_WAITING = 100_000
 """Decisions that wait for a journal that is full; more are not written, and a restart forgets what they held."""
 
+_READ_AT_ONCE = 1_000
+_HIGHEST = (1 << 63) - 1
+
 Floats = NDArray[np.float64]
 _NO_FLOATS = np.empty(0, np.float32)
 _NO_TRUTH = np.empty(0, np.bool_)
@@ -161,6 +164,17 @@ class NoteDecision:
             scored, catalog_version=evaluation.catalog.version, model_id=evaluation.model_id, time_us=evaluation.now_us
         )
         state.cached.remember(evaluation.query.customer_id, evaluation.where, ranking)
+
+
+async def last_number(log: DecisionLog, after: int) -> int:
+    """The highest number that was ever given: decisions without offers are in no journal, but they have numbers.
+
+    Raises:
+        JournalDamagedError, NewerEntryError, OSError: the log cannot be read.
+    """
+    while records := await log.between(after + 1, _HIGHEST, _READ_AT_ONCE):
+        after = records[-1].number
+    return after
 
 
 def record_of(decision: Decision, evaluations: Sequence[Evaluation]) -> DecisionRecord:

@@ -46,7 +46,9 @@ class Repeated(NamedTuple):
     def of(cls, record: DecisionRecord, ran: Sequence[str], models: dict[str, str]) -> "Repeated":
         """What a record says of the placements that were ranked; `models` has the model of each that has one."""
         plans = {
-            placement_id: Plan(rung, rows) for placement_id, (rung, rows, _) in zip(ran, record.plans, strict=True)
+            # Where nobody was eligible the plan has no rows; where somebody is now, that is a difference and no fault.
+            placement_id: Plan(rung, max(rows, 1))
+            for placement_id, (rung, rows, _) in zip(ran, record.plans, strict=True)
         }
         cached, start = {}, 0
         for placement_id, (_, _, count) in zip(ran, record.plans, strict=True):

@@ -216,7 +216,7 @@ def _of_values(field: str, recorded: Any, replayed: Any) -> Iterator[Difference]
         yield Difference(field, _text(recorded), _text(replayed))
         return
     for place, (was, now) in enumerate(zip(recorded.tolist(), replayed.tolist(), strict=True)):
-        if was != now and not (was != was and now != now):
+        if repr(was) != repr(now):
             yield Difference(f"{field}[{place}]", repr(was), repr(now))
 
 
