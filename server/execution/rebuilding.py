@@ -47,7 +47,7 @@ class Repeated(NamedTuple):
         """What a record says of the placements that were ranked; `models` has the model of each that has one."""
         plans = {
             # Where nobody was eligible the plan has no rows; where somebody is now, that is a difference and no fault.
-            placement_id: Plan(rung, max(rows, 1))
+            placement_id: Plan(rung, max(rows, rung <= Rung.REDUCED))
             for placement_id, (rung, rows, _) in zip(ran, record.plans, strict=True)
         }
         cached, start = {}, 0
