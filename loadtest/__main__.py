@@ -18,6 +18,7 @@ from loadtest.probe import NotRankedError
 from loadtest.rank import RankOptions, rank
 from loadtest.read_back import NotKeptError
 from loadtest.recover import RecoverOptions, recover
+from loadtest.replay import ReplayOptions, replay, replay_table
 from loadtest.report import rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
 from loadtest.serving import ServerFailedError
@@ -38,6 +39,9 @@ SET_UP_S_MAX = 420
 LOADED_PER_S_MIN = 10_000
 """A server that is filled more slowly than this is given up."""
 
+DECISIONS_PER_S_MIN = 50
+"""Decisions that are made and replayed more slowly than this are given up."""
+
 
 class Scenario(NamedTuple):
     """What a scenario is made of: its options, itself, and its table."""
@@ -55,6 +59,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "mixed": Scenario(MixedOptions, mixed, mixed_table),
     "memory": Scenario(MemoryOptions, memory, memory_table),
     "recover": Scenario(RecoverOptions, recover, recover_table),
+    "replay": Scenario(ReplayOptions, replay, replay_table),
 }
 
 
@@ -90,7 +95,8 @@ def _seconds_max(options: argparse.Namespace) -> int:
     loading_s = given.get("profiles", 0) / LOADED_PER_S_MIN
     # A probe of each kind takes at most a tenth of a second, set-up of its window included.
     probing_s = given.get("probes", 0) / 10
-    return SET_UP_S_MAX + int(6 * given.get("seconds", 0) + probing_s + loading_s)
+    replaying_s = given.get("decisions", 0) / DECISIONS_PER_S_MIN
+    return SET_UP_S_MAX + int(6 * given.get("seconds", 0) + probing_s + loading_s + replaying_s)
 
 
 def _bound(seconds: int) -> None:

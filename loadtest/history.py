@@ -1,7 +1,7 @@
 """A history in which everything happens that a decision may depend on, between decisions on every rung.
 
-Deltas, events, consents, links and partings, outcomes with and without decision, catalogs, snapshots; caps of customers,
-households and everybody, budgets, exclusion groups, quiet hours; some written while decisions are made.
+Deltas, events, consents, links and partings, outcomes with and without decision, catalogs, snapshots; caps of
+customers, households and everybody, budgets, exclusion groups, quiet hours; some written while decisions are made.
 """
 
 import asyncio

@@ -88,7 +88,7 @@ async def _ask(places: Places, record: DecisionRecord) -> Replayed | _Refused:
         sys.executable, "-m", "server.replaying", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     try:
-        answer, _ = await process.communicate(pickle.dumps((places, record)))
+        answer, _ = await process.communicate(pickle.dumps((places, _plain(record))))
     finally:
         if process.returncode is None:
             process.kill()
@@ -97,6 +97,12 @@ async def _ask(places: Places, record: DecisionRecord) -> Replayed | _Refused:
         raise RuntimeError(f"replaying a decision ended with exit code {process.returncode}")
     replayed: Replayed | _Refused = pickle.loads(answer)
     return replayed
+
+
+def _plain(record: DecisionRecord) -> DecisionRecord:
+    """The record without read-only views of dicts, which cannot be sent."""
+    context = record.query.context
+    return record._replace(query=record.query._replace(context=context._replace(attributes=dict(context.attributes))))
 
 
 async def _answer(places: Places, record: DecisionRecord) -> Replayed | _Refused:

@@ -28,7 +28,7 @@ KEPT = 4
 """How many older catalogs are kept compiled."""
 
 _READ_AT_ONCE = 16
-_MODEL = re.compile(r"""\bmodel:\s*["']?([A-Za-z0-9._:@/+=-]+)""")
+_MODEL = re.compile(r"""\bmodel["']?\s*:\s*["']?([A-Za-z0-9._:@/+=-]+)""")
 
 CompileWith = Callable[[str, Mapping[str, Manifest]], Awaitable[Compilation]]
 """Compiles a catalog's text against models somewhere off the event loop."""
