@@ -22,6 +22,7 @@ from loadtest.probe import NotRankedError
 from loadtest.rank import RankOptions, rank
 from loadtest.read_back import NotKeptError
 from loadtest.recover import RecoverOptions, recover
+from loadtest.replay import ReplayOptions, replay, replay_table
 from loadtest.report import rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
 from loadtest.serving import ServerFailedError
@@ -52,6 +53,9 @@ SET_UP_S_MAX = 420
 LOADED_PER_S_MIN = 10_000
 """A server that is filled more slowly than this is given up."""
 
+DECISIONS_PER_S_MIN = 50
+"""Decisions that are made and replayed more slowly than this are given up."""
+
 
 class Scenario(NamedTuple):
     """What a scenario is made of: its options, itself, and its table."""
@@ -72,6 +76,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "caps": Scenario(CapsOptions, caps, caps_table),
     "audience": Scenario(AudienceOptions, audience, audience_table),
     "batch": Scenario(BatchOptions, batch, batch_table),
+    "replay": Scenario(ReplayOptions, replay, replay_table),
 }
 
 
@@ -108,7 +113,9 @@ def _seconds_max(options: argparse.Namespace) -> int:
     # A probe of each kind takes at most a tenth of a second, set-up of its window included.
     probing_s = given.get("probes", 0) / 10
     racing_s = given.get("rounds", 0) / 10
-    return SET_UP_S_MAX + int(racing_s + 6 * given.get("seconds", 0) + probing_s + loading_s)
+    replaying_s = given.get("decisions", 0) / DECISIONS_PER_S_MIN
+    doing_s = 6 * given.get("seconds", 0) + racing_s + replaying_s
+    return SET_UP_S_MAX + int(doing_s + probing_s + loading_s)
 
 
 def _bound(seconds: int) -> None:

@@ -10,6 +10,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     scenarios = whole.add_subparsers(dest="scenario", required=True)
     _add_ranking(scenarios)
     _add_writing(scenarios)
+    _add_replay(scenarios)
     for scenario in scenarios.choices.values():
         scenario.add_argument("--transport", choices=("native", "grpcio"), default="native")
         scenario.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
@@ -61,6 +62,13 @@ def _add_writing(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     batch = scenarios.add_parser("batch", help="rank-all: every customer of a data folder in one process")
     batch.add_argument("--offers", type=_positive, default=200, help="candidates (default: 200)")
     _add_profiles(batch, 1_000_000)
+
+
+def _add_replay(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    replay = scenarios.add_parser("replay", help="a long history, and every decision of it made again")
+    replay.add_argument("--decisions", type=_positive, default=50_000, help="to make and replay (default: 50000)")
+    replay.add_argument("--customers", type=_positive, default=2_000, help="who are asked for (default: 2000)")
+    replay.add_argument("--seed", type=int, default=11, help="of everything that chance decides (default: 11)")
 
 
 def _add_profiles(scenario: argparse.ArgumentParser, default: int) -> None:

@@ -39,7 +39,7 @@ from server.execution.outcomes import ListOfferResults, ReportOutcomes
 from server.execution.past_catalogs import PastCatalogs
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
-from server.execution.recorded import GetDecision
+from server.execution.recorded import GetDecision, ReplayDecision
 from server.execution.recovery import recover
 from server.execution.rejected import ListRejectedDeltas
 from server.execution.rejections import RejectionLimit
@@ -48,6 +48,7 @@ from server.execution.sources import Sources
 from server.execution.state import State, never_back, utc_now
 from server.execution.writer import Writer
 from server.inference.model import load_models
+from server.replaying import Places, ReplayElsewhere
 from server.settings import Settings
 from server.stores import Stores, open_stores
 from server.wire import audiences, catalog, decisions, outcomes, profiles
@@ -157,6 +158,13 @@ class _Service:
         report = ReportOutcomes(self.state, self.writer, self.clock)
         return outcomes.OutcomeServicer(report, ListOfferResults(self.state), self.clock)
 
+    def _places(self) -> Places | None:
+        """Where a replay finds what it reads, if the server keeps anything."""
+        settings = self._settings
+        if settings.data is None or not self.stores.durable:
+            return None
+        return Places(settings.data, settings.models, settings.erasures)
+
     def endpoints(self, compile_catalog: Compile) -> list[Endpoint | StreamEndpoint]:
         """Every method of every service."""
         servicer = profiles.ProfileServicer(self.profiles(), self.clock, self._settings.max_outstanding, self.closing)
@@ -165,15 +173,11 @@ class _Service:
         audience = audiences.AudienceServicer(CountAudience(self.state, self.clock))
         past = PastCatalogs(self.state, self.stores.journal, self.stores.snapshots, compile_elsewhere)
         get = GetDecision(self.stores.decisions, past)
+        replay = ReplayDecision(self.stores.decisions, self.note.flush, ReplayElsewhere(self._places()))
         complete = CompleteContent(self.state, self.stores.vault)
-        decider = decisions.DecisionServicer(self.rank, complete, get)
+        decision = decisions.DecisionServicer(self.rank, complete, get, replay)
         services = (
-            (
-                decision_service_pb2,
-                "DecisionService",
-                decider,
-                decisions.LIMITS_BYTES,
-            ),
+            (decision_service_pb2, "DecisionService", decision, decisions.LIMITS_BYTES),
             (profile_service_pb2, "ProfileService", servicer, profiles.LIMITS_BYTES),
             (catalog_service_pb2, "CatalogService", catalogs, catalog.LIMITS_BYTES),
             (outcome_service_pb2, "OutcomeService", self._outcomes(), outcomes.LIMITS_BYTES),

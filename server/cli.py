@@ -90,6 +90,7 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     recover.add_argument("--json", type=Path, help="also write the report to this file")
     recover.set_defaults(command=_recover)
     _add_rank_all(commands.add_parser("rank-all", help="rank every customer of an audience into a Parquet file"))
+    _add_replay(commands.add_parser("replay", help="make recorded decisions again and compare, beside a server or not"))
     identity = commands.add_parser("identity", help="measure match rules").add_subparsers(required=True, metavar="WHAT")
     evaluate = identity.add_parser("evaluate", help="precision and recall of match rules on person records")
     evaluate.add_argument("file", type=Path, help="Parquet file, a row for each record")
@@ -131,6 +132,25 @@ def _assignment(text: str) -> tuple[str, str]:
     if not equals:
         raise SettingsError(f"--context takes NAME=VALUE, not {text}")
     return name, content
+
+
+def _add_replay(replay: argparse.ArgumentParser) -> None:
+    which = replay.add_mutually_exclusive_group(required=True)
+    which.add_argument("decision_id", nargs="*", default=[], help="32 hexadecimal digits; several are replayed at once")
+    which.add_argument("--last", type=_positive, help="the last so many numbers of decisions")
+    which.add_argument("--all-since", type=_positive, help="every decision from this number on; 1: all there are")
+    replay.add_argument("--data", type=Path, required=True, help="the data folder")
+    replay.add_argument("--models", type=Path, help="folder of the models that placements name")
+    replay.add_argument("--erasures", type=Path, help="file of the erasure ledger, default DATA/erasures")
+    replay.add_argument("--json", type=Path, help="also write the figures to this file")
+    replay.set_defaults(command=_replay)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:
@@ -219,6 +239,14 @@ def _rank_all(options: argparse.Namespace) -> int:
     query = BatchQuery(options.audience, options.placement, context, options.max_offers)
     request = Request(query, dict(_assignment(text) for text in options.context))
     return rank_all(sources, request, Target(options.out, options.force, options.json))
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from server.replaying import Places, Which, report_on
+
+    places = Places(options.data, options.models, options.erasures)
+    which = Which(tuple(options.decision_id), options.last or 0, options.all_since or 0)
+    return asyncio.run(report_on(places, which, options.json))
 
 
 def _evaluate_identity(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from server.execution.snapshot import Capture, FactsHeader
 from server.input.pages import SavedPage
 from server.settings import Settings
 from server.storage.decision_log import SqliteDecisionLog
+from server.storage.decision_reader import ReadOnlyDecisionLog
 from server.storage.folder import DataFolder
 from server.storage.journal_reader import ReadOnlyJournal
 from server.storage.ledger import FileLedger, MemoryLedger
@@ -124,6 +125,18 @@ async def open_read_only(data: Path, erasures: Path | None, stack: AsyncExitStac
     _require_ledger(ledger_path, folder.path, journal.head)
     ledger = FileLedger.read(ledger_path) if ledger_path.exists() else MemoryLedger()
     return ReadOnlyStores(journal, SnapshotFolder(folder.snapshots), ledger)
+
+
+async def open_decisions_read_only(data: Path, stack: AsyncExitStack) -> ReadOnlyDecisionLog:
+    """Opens the decision log of a data folder likewise.
+
+    Raises:
+        FileNotFoundError: there is none.
+        JournalDamagedError, NewerEntryError, OSError: as `open_read_only`.
+    """
+    log = await ReadOnlyDecisionLog.open(DataFolder.unlocked(data).decisions)
+    stack.push_async_callback(log.close)
+    return log
 
 
 def _require_ledger(ledger: Path, folder: Path, head: int) -> None:

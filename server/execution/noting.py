@@ -257,8 +257,7 @@ def _others(evaluation: Evaluation) -> IntRow:
     arbitration, count = evaluation.arbitration, len(evaluation.eligible)
     if arbitration is None or (evaluation.query.further_placement_ids and len(arbitration.order) > count):
         return NOBODY
-    order = arbitration.order[: MAX_LOST + len(arbitration.winners)]
-    lost = np.ones(count, np.bool_)
-    lost[arbitration.winners] = False
-    others: IntRow = order[lost.take(order)][:MAX_LOST]
-    return others
+    order = arbitration.order[: MAX_LOST + len(arbitration.winners)].tolist()
+    winners = set(arbitration.winners.tolist())
+    # Of so few rows a set knows more quickly than an array.
+    return np.array([row for row in order if row not in winners][:MAX_LOST], np.intp)

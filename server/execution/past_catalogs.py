@@ -28,7 +28,7 @@ KEPT = 4
 """How many older catalogs are kept compiled."""
 
 _READ_AT_ONCE = 16
-_MODEL = re.compile(r"""\bmodel:\s*["']?([A-Za-z0-9._:@/+=-]+)""")
+_MODEL = re.compile(r"""\bmodel["']?\s*:\s*["']?([A-Za-z0-9._:@/+=-]+)""")
 
 CompileWith = Callable[[str, Mapping[str, Manifest]], Awaitable[Compilation]]
 """Compiles a catalog's text against models somewhere off the event loop."""
@@ -82,7 +82,7 @@ class PastCatalogs:
         if entry is None:
             raise gone("catalog", f"catalog version {version} is in neither the journal nor a snapshot any more")
         loaded = {model_id: model.manifest for model_id, model in self._state.models.items()}
-        compiled, problems = await self._compile(entry.text, _with_unknown(loaded, entry.text))
+        compiled, problems = await self._compile(entry.text, with_unknown(loaded, entry.text))
         if compiled is None:
             raise gone("catalog", f"this server cannot read catalog version {version} any more: {problems[0]}")
         if compiled.customer != entry.schema:
@@ -125,7 +125,7 @@ def gone(missing: str, message: str) -> OpportuneError:
     return OpportuneError(ErrorReason.VERSION_GONE, message, {"missing": missing})
 
 
-def _with_unknown(loaded: Mapping[str, Manifest], text: str) -> dict[str, Manifest]:
+def with_unknown(loaded: Mapping[str, Manifest], text: str) -> dict[str, Manifest]:
     """The models that are loaded, and for others that a catalog may name a stand-in that no scorer is made for.
 
     Without it the catalog would not compile, and what does not depend on scores could not be told either.

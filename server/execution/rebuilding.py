@@ -46,7 +46,9 @@ class Repeated(NamedTuple):
     def of(cls, record: DecisionRecord, ran: Sequence[str], models: dict[str, str]) -> "Repeated":
         """What a record says of the placements that were ranked; `models` has the model of each that has one."""
         plans = {
-            placement_id: Plan(rung, rows) for placement_id, (rung, rows, _) in zip(ran, record.plans, strict=True)
+            # Where nobody was eligible the plan has no rows; where somebody is now, that is a difference and no fault.
+            placement_id: Plan(rung, max(rows, rung <= Rung.REDUCED))
+            for placement_id, (rung, rows, _) in zip(ran, record.plans, strict=True)
         }
         cached, start = {}, 0
         for placement_id, (_, _, count) in zip(ran, record.plans, strict=True):
@@ -113,7 +115,7 @@ def rebuild(record: DecisionRecord, snapshot: Snapshot) -> Rebuilt:
         fill_slots(ran[0])
     _time_stages(record, ran)
     winners = [offer for each in ran for offer in each.eligible.take(each.winners).tolist()]
-    return Rebuilt(_decision(record, evaluations), evaluations, winners == record.shown.tolist())
+    return Rebuilt(recorded_answer(record, evaluations), evaluations, winners == record.shown.tolist())
 
 
 def _rank(evaluation: Evaluation, record: DecisionRecord, ran: Sequence[Evaluation], recalled: "_Recalled") -> None:
@@ -185,7 +187,7 @@ def _time_stages(record: DecisionRecord, ran: Sequence[Evaluation]) -> None:
         evaluation.marks = marks
 
 
-def _decision(record: DecisionRecord, evaluations: Sequence[Evaluation]) -> Decision:
+def recorded_answer(record: DecisionRecord, evaluations: Sequence[Evaluation]) -> Decision:
     """The answer, all of which the record has."""
     query, result = record.query, Result(record.result)
     return Decision(

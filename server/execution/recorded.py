@@ -1,7 +1,8 @@
-"""GetDecision: finds the record of a decision and expands it to words, with the change that each loser lacked."""
+"""GetDecision expands the record of a decision to words, with what each loser lacked; ReplayDecision makes it again."""
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from server.domain.decision import Decision, Explanation, OfferExplanation, Result
@@ -12,6 +13,7 @@ from server.execution.alternatives import Alternatives
 from server.execution.explain import explain
 from server.execution.past_catalogs import PastCatalogs
 from server.execution.rebuilding import Rebuilt, rebuild
+from server.execution.replay import Replayed
 
 TURN_S = 0.001
 """How long changes are tried before rankings have their turn."""
@@ -43,6 +45,29 @@ class GetDecision:
         return _with_changes(explained, await _changes(rebuilt))
 
 
+class ReplayDecision:
+    """Makes a recorded decision again, somewhere else, and compares."""
+
+    def __init__(
+        self, log: DecisionLog, flush: Callable[[], None], replay: Callable[[DecisionRecord], Awaitable[Replayed]]
+    ) -> None:
+        """`flush` has the decisions written that the journal does not have yet."""
+        self._log = log
+        self._flush = flush
+        self._replay = replay
+
+    async def __call__(self, decision_id: str) -> Replayed:
+        """The decision made again, and how it differs from what was recorded.
+
+        Raises:
+            OpportuneError: INVALID_FIELD, DECISION_NOT_FOUND, VERSION_GONE, or DEADLINE_PASSED.
+            JournalDamagedError, NewerEntryError, OSError: the log cannot be read.
+        """
+        record = await find_record(self._log, decision_id)
+        self._flush()
+        return await self._replay(record)
+
+
 async def find_record(log: DecisionLog, decision_id: str) -> DecisionRecord:
     """The record of a decision.
 
@@ -50,14 +75,28 @@ async def find_record(log: DecisionLog, decision_id: str) -> DecisionRecord:
         OpportuneError: INVALID_FIELD, DECISION_NOT_FOUND.
         JournalDamagedError, NewerEntryError, OSError: the log cannot be read.
     """
-    if not _DECISION_ID.fullmatch(decision_id):
-        raise invalid_field("decision_id", "takes 32 hexadecimal digits, as `decision_id` of a decision has them")
-    number, tag = int(decision_id[:16], 16), int(decision_id[16:], 16)
+    number, tag = numbers_of(decision_id)
     record = await log.find(number, tag) if 0 < number < 1 << 63 else None
     if record is None:
-        message = "there is no record of the decision: it was only tried out, dropped under load, erased, or is too old"
-        raise OpportuneError(ErrorReason.DECISION_NOT_FOUND, message)
+        raise not_recorded()
     return record
+
+
+def numbers_of(decision_id: str) -> tuple[int, int]:
+    """Number and tag of a decision.
+
+    Raises:
+        OpportuneError: INVALID_FIELD.
+    """
+    if not _DECISION_ID.fullmatch(decision_id):
+        raise invalid_field("decision_id", "takes 32 hexadecimal digits, as `decision_id` of a decision has them")
+    return int(decision_id[:16], 16), int(decision_id[16:], 16)
+
+
+def not_recorded() -> OpportuneError:
+    """There is no record of a decision."""
+    message = "there is no record of the decision: it was only tried out, dropped under load, erased, or is too old"
+    return OpportuneError(ErrorReason.DECISION_NOT_FOUND, message)
 
 
 async def _changes(rebuilt: Rebuilt) -> dict[str, str]:

@@ -11,13 +11,13 @@ from server.execution.erase import forget_erased
 from server.execution.facts import Facts
 from server.execution.redaction import redacted
 from server.execution.snapshot import FactsHeader, restore
+from server.execution.timeline import Reader, Timeline
 from server.input.pages import SavedPage
 
-_READ_AT_ONCE = 1_000
 _LOG = logging.getLogger(__name__)
 
 
-class JournalReader(Protocol):
+class JournalReader(Reader, Protocol):
     """The part of `Journal` that recovery needs."""
 
     @property
@@ -28,10 +28,6 @@ class JournalReader(Protocol):
     @property
     def head(self) -> int:
         """The offset of the last entry."""
-        ...
-
-    async def read(self, after: int, limit: int) -> list[Record]:
-        """Up to `limit` entries behind an offset, in order; none may be missing."""
         ...
 
 
@@ -112,14 +108,13 @@ def _require_joined(journal: JournalReader, recovered: Recovered) -> None:
 async def _replay(
     journal: JournalReader, ledger: ErasureLedger, recovered: Recovered, tell: Callable[[str], None]
 ) -> None:
-    facts = recovered.facts
-    told = 0
-    while records := await journal.read(facts.offset, _READ_AT_ONCE):
-        for record in records:
-            kept = redacted(record, ledger.covers) if len(ledger) else record
-            recovered.erased += kept is not record
-            facts.apply(kept)
-        recovered.entries += len(records)
-        if recovered.entries - told >= 50_000:
-            told = recovered.entries
-            tell(f"replayed {told:,} of {journal.head - recovered.snapshot_offset:,} entries")
+    def kept(record: Record) -> Record:
+        left = redacted(record, ledger.covers) if len(ledger) else record
+        recovered.erased += left is not record
+        return left
+
+    timeline = Timeline(recovered.facts, journal, kept)
+    while await timeline.step():
+        recovered.entries += 1
+        if not recovered.entries % 50_000:
+            tell(f"replayed {recovered.entries:,} of {journal.head - recovered.snapshot_offset:,} entries")

@@ -7,6 +7,9 @@ from typing import Self
 
 JOURNAL = "journal.db"
 ACKNOWLEDGED = "journal.acknowledged"
+SNAPSHOTS = "snapshots"
+DECISIONS = "decisions.db"
+ERASURES = "erasures"
 
 
 class FolderInUseError(Exception):
@@ -52,7 +55,7 @@ class DataFolder:
     @property
     def snapshots(self) -> Path:
         """The folder of snapshots; whoever writes the first one makes it."""
-        return self.path / "snapshots"
+        return self.path / SNAPSHOTS
 
     @property
     def vault(self) -> Path:
@@ -62,12 +65,12 @@ class DataFolder:
     @property
     def decisions(self) -> Path:
         """The database of the decision log."""
-        return self.path / "decisions.db"
+        return self.path / DECISIONS
 
     @property
     def erasures(self) -> Path:
         """The ledger of erased customers, as keyed hashes."""
-        return self.path / "erasures"
+        return self.path / ERASURES
 
     def close(self) -> None:
         """Leaves the folder to the next server. The lock's file stays: deleting it would let two servers lock two."""

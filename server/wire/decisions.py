@@ -10,8 +10,8 @@ from server.domain.decision import Decision
 from server.domain.errors import OpportuneError, invalid_field
 from server.execution.contents import CompleteContent
 from server.execution.rank import RankOffers
-from server.execution.recorded import GetDecision
-from server.wire.convert.decision import fill_decision, query_from
+from server.execution.recorded import GetDecision, ReplayDecision
+from server.wire.convert.decision import fill_decision, query_from, replayed_to
 from server.wire.status import internal, rpc_status
 
 MAX_BATCH = 100
@@ -21,10 +21,11 @@ LIMITS_BYTES = {"BatchRankOffers": 4 * 1024 * 1024}
 class DecisionServicer:
     """Ranks offers, for one customer or for a batch of them, and tells what was decided."""
 
-    def __init__(self, rank: RankOffers, complete: CompleteContent, get: GetDecision) -> None:
+    def __init__(self, rank: RankOffers, complete: CompleteContent, get: GetDecision, replay: ReplayDecision) -> None:
         self._rank = rank
         self._complete = complete
         self._get = get
+        self._replay = replay
 
     def RankOffers(
         self, request: pb.RankOffersRequest, time_left_s: float | None
@@ -54,6 +55,10 @@ class DecisionServicer:
         message = decision_pb2.Decision()
         fill_decision(message, await self._get(request.decision_id))
         return message
+
+    async def ReplayDecision(self, request: pb.ReplayDecisionRequest) -> pb.ReplayDecisionResponse:
+        """Makes a decision again, and says how it differs from what was recorded."""
+        return replayed_to(await self._replay(request.decision_id))
 
     async def _answer(
         self, request: pb.RankOffersRequest, result: pb.BatchRankOffersResult, time_left_s: float | None

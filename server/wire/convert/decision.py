@@ -6,6 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 from opportune.v1 import decision_pb2, decision_service_pb2
 
 from server.domain.decision import CERTAIN, Context, Decision, RankQuery, attribution_token
+from server.execution.replay import Replayed
 from server.wire.convert.value import set_time, time_from, values_from
 
 _NO_CONTEXT = Context()
@@ -49,6 +50,15 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision) -> None:
     _add_offers(message, decision)
     if decision.explanation is not None:
         _add_explanation(message, decision)
+
+
+def replayed_to(replayed: Replayed) -> decision_service_pb2.ReplayDecisionResponse:
+    """How a decision that was made again compares."""
+    message = decision_service_pb2.ReplayDecisionResponse(identical=replayed.identical)
+    for difference in replayed.differences:
+        message.differences.add(**difference._asdict())
+    fill_decision(message.decision, replayed.decision)
+    return message
 
 
 def _add_offers(message: decision_pb2.Decision, decision: Decision) -> None:
