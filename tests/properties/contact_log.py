@@ -162,7 +162,10 @@ class ContactLog:
         if cap["per"] == "global":
             return sum(meter_of(cap, key) in each.meters for each in counted)
         if cap["per"] == "household" and asker.household:
-            counted = (each for each in counted if each.household == asker.household and each.decided_us is not None)
+            # A member's own count too: nobody may have known of the household then.
+            counted = (
+                each for each in counted if each.customer_id in asker.identifiers or each.household == asker.household
+            )
         else:
             counted = (each for each in counted if each.customer_id in asker.identifiers)
         return sum(key_of(cap["of"], each.offer, each.channel) == key for each in counted)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hypothesis import event, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -12,8 +12,8 @@ from server.domain.contact import ContactKind, ContactSubject
 from server.domain.decision import Decision, Reason
 from server.domain.journal import OutcomesReported
 from server.domain.outcome import DecisionRef, Outcome
-from tests.properties.contact_log import Asker, Contact, ContactLog, Entry, Policy
-from tests.support.catalogs import ATTRIBUTES, Document, catalog_document, placement_entry
+from tests.properties.contact_log import HOLD_US, Asker, Contact, ContactLog, Entry, Policy, duration_us, key_of
+from tests.support.catalogs import ATTRIBUTES, Document, catalog_document, offer_entry, placement_entry
 from tests.support.folds import linked, unlinked
 from tests.support.service import Service
 
@@ -264,3 +264,63 @@ class Contacting(RuleBasedStateMachine):
 
 TestContacting = Contacting.TestCase
 TestContacting.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("rank"), st.integers(0, 1)),
+        st.tuples(st.just("rank"), st.integers(0, 1)),
+        st.tuples(st.just("wait"), st.sampled_from([1, 5, 14])),
+        st.tuples(st.just("report"), st.integers(0, 2)),
+        st.tuples(st.just("report"), st.integers(0, 2)),
+    ),
+    min_size=10,
+    max_size=80,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(1, 3),
+    st.sampled_from(["20m", "1h"]),
+    st.sampled_from(["customer", "global"]),
+    st.sampled_from(["offer", "tactic", "all"]),
+    st.sampled_from(["decision", "impression", "accepted"]),
+    steps,
+)
+def test_no_window_has_more_contacts_than_the_cap_allows(  # noqa: PLR0917  # what a cap is made of
+    count: int, window: str, per: str, of: str, on: str, done: list[tuple[str, int]]
+) -> None:
+    cap = {"count": count, "window": window, "per": per, "of": of, "on": on}
+    offers = [offer_entry(name, float(9 - n), tactic=f"t{n % 2}", caps=[cap]) for n, name in enumerate("abcd")]
+    service = Service(catalog_document(offers, PLACEMENTS))
+    service.writer.write(linked("cookie", "card"))
+    kind, contacts, shown = ContactKind[on.upper()], list[Contact](), 0
+    for number, (step, argument) in enumerate(done):
+        now_us = microseconds_of(service.clock.now)
+        held = [each for each in contacts if not each.reached_us and each.decided_us + HOLD_US > now_us]  # type: ignore[operator]
+        if step == "wait":
+            service.clock.advance(minutes=argument)
+        elif step == "rank":
+            decision = service.rank(("cookie", "card")[argument])
+            ids = int(decision.decision_id[:16], 16), int(decision.decision_id[16:], 16)
+            for slot, offer in enumerate(decision.offers):
+                entry = {"id": offer.offer_id, "tactic": f"t{'abcd'.index(offer.offer_id) % 2}"}
+                contacts.append(Contact("", "", entry, "web", now_us, ids[0], slot, ids[1]))
+            shown += len(decision.offers)
+        elif held:
+            contact = held[argument % len(held)]
+            ref = DecisionRef(contact.number, contact.tag, contact.slot)
+            outcome = Outcome(str(number), ContactKind.ACCEPTED, now_us, ref)
+            service.writer.write(OutcomesReported(now_us, (outcome,), (None,)))
+            contact.report(ContactKind.ACCEPTED, now_us, now_us)
+    event(f"{min(shown, 9)} shown")
+
+    of_key: dict[str | None, list[int]] = {}
+    for contact in contacts:
+        time_us = contact.decided_us if kind is ContactKind.DECISION else contact.reached_us.get(kind)
+        if time_us is not None:
+            of_key.setdefault(key_of(of, contact.offer, "web"), []).append(time_us)
+    for times_us in of_key.values():
+        for end_us in times_us:
+            assert sum(end_us - duration_us(window) < time_us <= end_us for time_us in times_us) <= count
