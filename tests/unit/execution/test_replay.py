@@ -1,5 +1,7 @@
 """Replays: what differs is named, and so is what is gone."""
 
+from typing import Any
+
 import pytest
 
 from server.domain.decision_record import DecisionRecord
@@ -127,7 +129,7 @@ async def test_every_part_of_a_record_is_compared(field: str) -> None:
     service = service_of()
     service.rank()
     record = await recorded(service, service.rank().decision_id)
-    changed = {
+    changed: dict[str, Any] = {
         "truth": ~record.truth, "variables": record.variables + 1, "granted": 7, "counted": (), "digest": 1,
         "capped": record.capped[:0],
     }  # fmt: skip
@@ -141,7 +143,7 @@ async def test_every_part_of_a_record_is_compared(field: str) -> None:
     ("missing", "first", "changes"),
     [("journal", 2, {}), ("journal", 1, {"profile_version": 99}), ("catalog", 1, {"catalog_version": 9})],
 )
-async def test_what_is_gone_is_named(missing: str, first: int, changes: dict[str, int]) -> None:
+async def test_what_is_gone_is_named(missing: str, first: int, changes: dict[str, Any]) -> None:
     service = service_of()
     record = await recorded(service, service.rank().decision_id)
 
