@@ -73,7 +73,8 @@ def _catalog(rng: Random) -> Document:
     diversity = {"diversity": [{"by": "tactic", "max": 1}]} if rng.random() < 0.2 else {}
     common = {"slots": rng.randint(1, 3), "max_per_group": 1} | model | fallback | diversity
     placements = [placement_entry("home", **common), placement_entry("mail", **common | {"channel": "email"})]
-    bundles, rules = 'offer.tactic == "bundle"', []
+    bundles = 'offer.tactic == "bundle"'
+    rules: list[Document] = []
     if rng.random() < 0.3:
         rules.append({"id": "calm", "when": "customer.member", "offers": bundles, "effect": "exclude"})
     if rng.random() < 0.3:

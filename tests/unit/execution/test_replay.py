@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from server.domain.decision_record import DecisionRecord
@@ -116,7 +117,7 @@ async def test_what_differs_is_named() -> None:
     service = service_of()
     record = await recorded(service, service.rank().decision_id)
 
-    again = await replayed(service, record, model=FakeModel(lambda tensors: appeal(tensors) / 2))
+    again = await replayed(service, record, model=FakeModel(lambda tensors: appeal(tensors) * np.float32(0.5)))
 
     differences = {each.field: each for each in again.differences}
     assert not again.identical
