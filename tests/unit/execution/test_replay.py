@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from server.domain.decision_record import DecisionRecord
 from server.domain.errors import ErrorReason, OpportuneError
+from server.execution.facts import Facts
 from server.execution.replay import Past, Replay, Replayed, answer_bytes
+from server.execution.snapshot import FactsHeader, capture
+from server.input.pages import SavedPage
 from server.storage.ledger import MemoryLedger
 from server.stores import NoSnapshots
 from tests.support.catalogs import catalog_document, offer_entry, placement_entry
@@ -71,11 +75,49 @@ async def test_decisions_before_it_are_known_and_those_after_it_are_not() -> Non
     assert [each.decision.offers[0].offer_id for each in found] == ["a", "c", "c"]
 
 
+class Taken:
+    """Snapshots in memory; remembers which were read."""
+
+    def __init__(self, *facts: Facts) -> None:
+        captures = [capture(each, 0) for each in facts]
+        self._saved = {header.offset: (header, list(pages)) for header, pages in captures}
+        self.read_offsets: list[int] = []
+
+    def offsets(self) -> list[int]:
+        return sorted(self._saved, reverse=True)
+
+    def header(self, offset: int) -> FactsHeader:
+        return self._saved[offset][0]
+
+    def read(self, offset: int) -> tuple[FactsHeader, list[SavedPage]]:
+        self.read_offsets.append(offset)
+        return self._saved[offset]
+
+
+async def test_snapshot_that_has_the_decision_already_is_not_the_one_to_begin_from() -> None:
+    service = service_of()
+    first, second = service.rank(), service.rank()
+    taken = Taken(service.state.facts)
+    third = service.rank()
+    service.note.flush()
+    journal = await journal_of(service)
+    used = {}
+    for decision in (first, second, third):
+        taken.read_offsets.clear()
+        replay = Replay(Past(journal, 1, taken, MemoryLedger()), {"fake/1": FakeModel()})
+        found = await replay(await recorded(service, decision.decision_id))
+        assert found.identical, found.differences
+        used[decision.decision_id] = list(taken.read_offsets)
+
+    # All three were made at the entry of the snapshot, which has two of them.
+    assert list(used.values()) == [[], [], [first.profile_version]]
+
+
 async def test_what_differs_is_named() -> None:
     service = service_of()
     record = await recorded(service, service.rank().decision_id)
 
-    again = await replayed(service, record, model=FakeModel(lambda tensors: appeal(tensors) / 2))
+    again = await replayed(service, record, model=FakeModel(lambda tensors: appeal(tensors) * np.float32(0.5)))
 
     differences = {each.field: each for each in again.differences}
     assert not again.identical
