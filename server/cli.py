@@ -78,7 +78,8 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     audience.add_argument("condition", help="over customer.*, history.* and context.time, as in catalogs")
     where = audience.add_mutually_exclusive_group()
     where.add_argument("--to", default="127.0.0.1:50051", metavar="HOST:PORT", help="of the server; the default")
-    where.add_argument("--data", type=Path, help="a data folder that no server uses")
+    where.add_argument("--data", type=Path, help="a data folder; a server may be using it")
+    audience.add_argument("--erasures", type=Path, help="file of the erasure ledger, default DATA/erasures")
     audience.add_argument("--json", action="store_true", help="print one line of JSON")
     audience.set_defaults(command=_audience)
     recover = commands.add_parser("recover", help="check a data folder that no server uses, and report")
@@ -215,9 +216,10 @@ def _load(options: argparse.Namespace) -> int:
 
 
 def _audience(options: argparse.Namespace) -> int:
-    from server.counting import report_count
+    from server.counting import Folder, report_count
 
-    asyncio.run(report_count(options.condition, options.data, options.to, options.json))
+    where = options.to if options.data is None else Folder(options.data, options.erasures)
+    asyncio.run(report_count(options.condition, where, options.json))
     return 0
 
 

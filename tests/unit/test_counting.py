@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from server.cli import main
-from server.counting import count_in, report_count
+from server.counting import Folder, count_in, report_count
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.journal import Entry
 from server.domain.profile import AttributeUpdates, ProfileDelta
@@ -25,7 +25,6 @@ HISTORY: list[Entry] = [
     *(received(ProfileDelta(f"c{n}", NOON_US, AttributeUpdates(set={"visits": float(n)}))) for n in range(8)),
     linked("c0", "c1"),
 ]
-NOBODY_LISTENS = "127.0.0.1:1"
 
 
 async def written(folder: Path, snapshots: Sequence[int] = (), entries: Sequence[Entry] = HISTORY) -> Path:
@@ -44,7 +43,7 @@ async def written(folder: Path, snapshots: Sequence[int] = (), entries: Sequence
 async def test_customers_of_snapshot_and_journal_are_counted(tmp_path: Path, snapshots: tuple[int, ...]) -> None:
     data = await written(tmp_path / "data", snapshots)
 
-    counted = await count_in(data, "customer.visits >= 4.0", ManualClock())
+    counted = await count_in(Folder(data), "customer.visits >= 4.0", ManualClock())
 
     assert (counted.count, counted.customers, counted.profile_version) == (4, 7, len(HISTORY))
 
@@ -52,7 +51,7 @@ async def test_customers_of_snapshot_and_journal_are_counted(tmp_path: Path, sna
 async def test_count_share_and_seconds_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = await written(tmp_path / "data")
 
-    await report_count("customer.visits >= 4.0", data, NOBODY_LISTENS, False)
+    await report_count("customer.visits >= 4.0", Folder(data), False)
 
     assert capsys.readouterr().out.startswith("4 of 7 customers (57.14%), 0.")
 
@@ -60,7 +59,7 @@ async def test_count_share_and_seconds_are_printed(tmp_path: Path, capsys: pytes
 async def test_json_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = await written(tmp_path / "data")
 
-    await report_count("customer.visits >= 4.0", data, NOBODY_LISTENS, True)
+    await report_count("customer.visits >= 4.0", Folder(data), True)
 
     printed = json.loads(capsys.readouterr().out)
     assert printed.pop("seconds") >= 0
@@ -70,7 +69,7 @@ async def test_json_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
 async def test_nobody_at_all_is_no_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = await written(tmp_path / "data", entries=HISTORY[:1])
 
-    await report_count("true", data, NOBODY_LISTENS, False)
+    await report_count("true", Folder(data), False)
 
     assert capsys.readouterr().out.startswith("0 of 0 customers (0.00%)")
 
@@ -79,7 +78,7 @@ async def test_folder_without_a_catalog_is_refused(tmp_path: Path) -> None:
     data = await written(tmp_path / "data", entries=[received()])
 
     with pytest.raises(OpportuneError) as refused:
-        await count_in(data, "true")
+        await count_in(Folder(data), "true")
 
     assert refused.value.reason is ErrorReason.NO_CATALOG
 
@@ -87,24 +86,33 @@ async def test_folder_without_a_catalog_is_refused(tmp_path: Path) -> None:
 async def test_counting_leaves_the_folder_to_servers(tmp_path: Path) -> None:
     data = await written(tmp_path / "data", (5,))
 
-    counted = [await count_in(data, "customer.visits >= 4.0") for _ in range(2)]
+    counted = [await count_in(Folder(data), "customer.visits >= 4.0") for _ in range(2)]
 
     assert counted[0] == counted[1]
     assert [path.name for path in (data / "snapshots").iterdir()] == [SnapshotFolder(data / "snapshots").path(5).name]
 
 
-async def test_folder_that_a_server_uses_is_refused_with_what_to_do(tmp_path: Path) -> None:
+async def test_folder_is_counted_beside_the_server_that_uses_it(tmp_path: Path) -> None:
     data = await written(tmp_path / "data")
 
-    with DataFolder.open(data), pytest.raises(RuntimeError, match=r"another server uses .*--to HOST:PORT"):
-        await count_in(data, "true")
+    with DataFolder.open(data):
+        assert (await count_in(Folder(data), "true", ManualClock())).count == 7
+
+
+async def test_ledger_that_is_kept_elsewhere_is_named(tmp_path: Path) -> None:
+    data = await written(tmp_path / "data")
+    (data / "erasures").rename(tmp_path / "ledger")
+
+    with pytest.raises(RuntimeError, match="no erasure ledger"):
+        await count_in(Folder(data), "true")
+    assert (await count_in(Folder(data, tmp_path / "ledger"), "true", ManualClock())).count == 7
 
 
 def test_command_says_what_is_wrong_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["audience", "true", "--data", str(tmp_path / "none")])
 
     assert code == 1
-    assert capsys.readouterr().err.strip() == f"there is no folder {tmp_path / 'none'}"
+    assert capsys.readouterr().err.strip() == f"there is no journal {tmp_path / 'none' / 'journal.db'}"
 
 
 async def test_condition_that_does_not_compile_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
