@@ -41,7 +41,7 @@ async def test_power_cut_at_any_moment_leaves_a_log_that_can_be_read(tmp_path: P
     cuts: list[Path] = []
 
     def perhaps_cut() -> None:
-        if rng.random() < 0.05:
+        if rng.random() < 0.1:
             cuts.append(tmp_path / f"cut{len(cuts)}")
             cuts[-1].mkdir()
             disk.after_cut(cuts[-1])
