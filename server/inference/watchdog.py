@@ -29,17 +29,15 @@ class Deadlines:
         """No runs; `clock_ns` is monotonic."""
         self._clock_ns = clock_ns
         self._running: dict[RunOptions, int] = {}
+        self._unused: list[RunOptions] = []
         self._nap_ns = _ASLEEP_NS
         self._shortest_ns = COARSEST_NAP_NS
         self._ran = False
         self._looks = _LOOKS
 
     def begin(self, limit_ns: int) -> RunOptions:
-        """Options for a run that begins now and may take so long.
-
-        They are for one run: what was ended once stays ended, and a run that reused them might be ended in its place.
-        """
-        options = RunOptions()
+        """Options for a run that begins now and may take so long; never ones that were ended, as they stay so."""
+        options = self._unused.pop() if self._unused else RunOptions()
         self._running[options] = self._clock_ns() + limit_ns
         self._ran = True
         if limit_ns < self._nap_ns:
@@ -48,7 +46,11 @@ class Deadlines:
 
     def end(self, options: RunOptions) -> bool:
         """Must be called after the run; whether it was told to end."""
-        return self._running.pop(options, None) is None
+        if self._running.pop(options, None) is None:
+            return True
+        # Whoever takes options out of the dict has them for itself: these will not be told to end any more.
+        self._unused.append(options)
+        return False
 
     def look(self) -> float | None:
         """Ends the runs that are past their limits.
