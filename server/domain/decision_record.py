@@ -1,5 +1,6 @@
 """What is written down of a decision: enough to say it in words, and to make it once more."""
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class DecisionRecord(NamedTuple):
         number: Above 0 and below 2**63, unique; later decisions have higher ones. The first half of the decision's id.
         tag: 64 random bits, the second half of the id: who knows a number does not know its decision.
         time_us: Of the decision.
-        query: As it came, its time resolved; points in time have a time zone.
+        query: As it came; points in time have a time zone.
         result: A `Result`.
         rung: A `Rung`.
         model_id: Empty if no model was used.
@@ -42,7 +43,7 @@ class DecisionRecord(NamedTuple):
         variables: What was known of customer and context, float32 [variables].
         truth: Which clauses held, bool [clauses].
         granted: The purposes that the customer had agreed to, as bits by their places in the catalog.
-        counted: What contacts and meters had come to, (placement, `Counts`, key, amount), once for each channel: the
+        counted: What contacts and meters had come to, (placement, `Counts`, amounts by key), once for each channel: the
             place of the first placement there in the query, and what was counted for which key.
         capped: The offers that caps or budgets held back, below 2**31 as all offers are.
         capped_by: For each of `capped`, what held it back.
@@ -53,10 +54,9 @@ class DecisionRecord(NamedTuple):
         propensity: Of each of `shown`.
         expected_value: Of each of `shown`.
         lost: The best of the others, at most `MAX_LOST`.
-        lost_propensity: Of each of `lost`.
-        lost_expected_value: Of each of `lost`.
+        lost_propensity: Of each of `lost`, in single precision once it has been written.
+        lost_expected_value: Likewise.
         timings_ns: How long each stage took.
-        digest: 64 bits over the answer.
     """
 
     number: int
@@ -72,7 +72,7 @@ class DecisionRecord(NamedTuple):
     variables: FloatRow
     truth: BoolRow
     granted: int
-    counted: tuple[tuple[int, int, int, int], ...]
+    counted: tuple[tuple[int, int, Mapping[int, int]], ...]
     capped: IntRow
     capped_by: IntRow
     repeated: IntRow
@@ -82,7 +82,6 @@ class DecisionRecord(NamedTuple):
     propensity: NDArray[np.float64]
     expected_value: NDArray[np.float64]
     lost: IntRow
-    lost_propensity: FloatRow
-    lost_expected_value: FloatRow
+    lost_propensity: FloatRow | NDArray[np.float64]
+    lost_expected_value: FloatRow | NDArray[np.float64]
     timings_ns: tuple[int, ...]
-    digest: int

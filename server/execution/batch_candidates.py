@@ -40,7 +40,7 @@ def hold_back(crowd: Crowd) -> None:
         _count(crowd, rules.policy.customer, rules.customer, dict(_own(crowd)))
     if len(rules.policy.household):
         _count(crowd, rules.policy.household, rules.household, dict(_of_households(crowd)))
-    shortage = rules.meters.short(now_us, crowd.occasion.slots)
+    shortage = rules.meters.short(now_us, crowd.occasion.most.slots)
     crowd.allowed[:, shortage.offers] = False
     for _, limit, left in shortage.limits:
         crowd.allowed[:, limit.offers[limit.carriers & (limit.amounts > left)]] = False
@@ -112,16 +112,16 @@ def _households(crowd: Crowd) -> list[str]:
 def _count(crowd: Crowd, families: FamilySet, counter: CapCounter, contacts: dict[int, ContactColumns]) -> None:
     """What the caps of these families hold back, by the contacts of those who had any."""
     ledger = _Rooms(families, len(crowd))
-    now_us, slots = crowd.occasion.now_us, crowd.occasion.slots
+    now_us, most = crowd.occasion.now_us, crowd.occasion.most
     for place, columns in contacts.items():
         lifting = crowd.conditions[:, place]
-        capped = counter.judge(counter.count(columns, now_us, lifting), slots, lifting)
+        capped = counter.judge(counter.count(columns, now_us, lifting), most, lifting)
         crowd.allowed[place, capped.offers] = False
         ledger.note(np.array([place]), capped)
     others = np.setdiff1d(np.arange(len(crowd)), np.fromiter(contacts, np.intp, len(contacts)))
     for alike in _alike(families, crowd.conditions, others):
         lifting = crowd.conditions[:, alike[0]]
-        ledger.note(alike, counter.judge(NOT_COUNTED, slots, lifting))
+        ledger.note(alike, counter.judge(NOT_COUNTED, most, lifting))
     crowd.limits += ledger.limits()
 
 

@@ -20,7 +20,7 @@ _NONE = np.empty(0, np.bool_)
 def read_variables(evaluation: Evaluation) -> None:
     """What is known of customer and context."""
     query, catalog, profiles = evaluation.query, evaluation.catalog, evaluation.snapshot.profiles
-    row = profiles.find(query.customer_id)
+    row = evaluation.own_row = profiles.find(query.customer_id)
     if row >= 0:
         row = profiles.graph.customer(row)
     evaluation.row = row
@@ -58,7 +58,7 @@ def hold_back(evaluation: Evaluation) -> None:
         return
     _count_contacts(evaluation, rules)
     if policy.meters.limits:
-        shortage = rules.meters.short(evaluation.now_us, evaluation.all_slots)
+        shortage = rules.meters.short(evaluation.now_us, evaluation.most.slots)
         evaluation.short, evaluation.gone = shortage.limits, (shortage.offers, shortage.numbers)
     hold_back_by_counts(evaluation, rules)
 
@@ -75,7 +75,7 @@ def holders(evaluation: Evaluation, rules: ChannelRules) -> list[tuple[IntRow, I
 
     Notes in the evaluation what room is left for the decision itself.
     """
-    slots, lifting = evaluation.all_slots, evaluation.conditions
+    most, lifting = evaluation.most, evaluation.conditions
     parts: list[tuple[IntRow, IntRow]] = []
     rooms = []
     for counter, counted, first in zip(
@@ -83,7 +83,7 @@ def holders(evaluation: Evaluation, rules: ChannelRules) -> list[tuple[IntRow, I
     ):
         if counted is None:
             continue
-        capped = counter.judge(counted, slots, lifting)
+        capped = counter.judge(counted, most, lifting)
         if len(capped.offers):
             parts.append((capped.offers, capped.families + first))
         rooms += [room._replace(family=room.family + first) for room in capped.rooms]

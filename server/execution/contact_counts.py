@@ -4,7 +4,7 @@ Counts are a few dozen numbers, and which offers they hold back follows from the
 those that a condition excluded, whether a cap would have held it back as well.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from server.execution.evaluation import Evaluation
 from server.execution.meter_room import Shortage, ShortLimit
 from server.intelligence.caps import Counted
 
-Row = tuple[int, int, int, int]
+Row = tuple[int, int, Mapping[int, int]]
 
 _KNOWN = int(Counts.CUSTOMER), int(Counts.HOUSEHOLD)
 _LEFT = int(Counts.LEFT)
@@ -39,38 +39,29 @@ def restore_counts(evaluation: Evaluation, record: DecisionRecord, at: Mapping[s
     """
     rules = evaluation.snapshot.rules.channel(evaluation.channel)
     place = at[evaluation.channel]
-    of_place = [row[1:] for row in record.counted if row[0] == place]
+    of_place = {kind: amounts for of, kind, amounts in record.counted if of == place}
     sets = zip((rules.policy.customer, rules.policy.household), (Counts.CUSTOMER, Counts.HOUSEHOLD), strict=True)
-    customer, household = (_counted(of_place, kind) if len(families) else None for families, kind in sets)
+    customer, household = (Counted(of_place.get(kind, {})) if len(families) else None for families, kind in sets)
     evaluation.counted = customer, household
-    shortage = _shortage(of_place, rules)
+    shortage = _shortage(of_place.get(_LEFT, {}), rules)
     evaluation.short, evaluation.gone = shortage.limits, (shortage.offers, shortage.numbers)
 
 
 def _rows(evaluation: Evaluation, place: int) -> list[Row]:
     rows: list[Row] = []
-    for counted, known in zip(evaluation.counted, _KNOWN, strict=True):
-        if counted is not None:
-            rows += [(place, known, key, count) for key, count in counted.counts.items()]
-    if evaluation.short:
-        rows += [(place, _LEFT, number, left) for number, _, left in evaluation.short]
-    if len(evaluation.gone[1]):
-        rows += [(place, _LEFT, number, 0) for number in evaluation.gone[1].tolist()]
+    for counted, kind in zip(evaluation.counted, _KNOWN, strict=True):
+        if counted is not None and counted.counts:
+            rows.append((place, kind, counted.counts))
+    if evaluation.short or len(evaluation.gone[1]):
+        left = dict.fromkeys(evaluation.gone[1].tolist(), 0)
+        rows.append((place, _LEFT, left | {number: amount for number, _, amount in evaluation.short}))
     return rows
 
 
-def _counted(rows: Sequence[tuple[int, int, int]], known: Counts) -> Counted:
-    return Counted(dict(_of(rows, known)))
-
-
-def _shortage(rows: Sequence[tuple[int, int, int]], rules: ChannelRules) -> Shortage:
+def _shortage(left: Mapping[int, int], rules: ChannelRules) -> Shortage:
     limits = rules.policy.meters.limits
-    short = [ShortLimit(number, limits[number], left) for number, left in _of(rows, Counts.LEFT)]
+    short = [ShortLimit(number, limits[number], amount) for number, amount in left.items()]
     single = [each for each in short if len(each.limit.offers) == 1]
     offers = np.array([int(each.limit.offers[0]) for each in single], np.intp)
     numbers = np.array([each.number for each in single], np.intp)
     return Shortage(offers, numbers, [each for each in short if len(each.limit.offers) != 1])
-
-
-def _of(rows: Sequence[tuple[int, int, int]], kind: Counts) -> Iterator[tuple[int, int]]:
-    return ((key, amount) for of, key, amount in rows if of == kind)

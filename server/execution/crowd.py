@@ -20,6 +20,7 @@ from server.execution.evaluation import Moment, Snapshot, begin
 from server.execution.rank import MAX_LOCALE_BYTES
 from server.execution.scoring import Scorer
 from server.input.contacts import Events
+from server.intelligence.caps import Most
 from server.intelligence.mass_arbitration import MassLimit
 
 _EVERYBODY = "everybody"
@@ -35,6 +36,7 @@ class Occasion(NamedTuple):
     channel: str
     creatives: ChannelCreatives
     slots: int
+    most: Most
     now_us: int
     now_days: float
     rules: ChannelRules
@@ -63,6 +65,7 @@ class Occasion(NamedTuple):
             channel=begun.channel,
             creatives=begun.creatives,
             slots=begun.slots,
+            most=begun.most,
             now_us=begun.now_us,
             now_days=begun.now_days,
             rules=snapshot.rules.channel(begun.channel),

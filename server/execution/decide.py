@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from server.domain.decision import Decision, Ranking, RankQuery, Result, decision_id_of
 from server.execution.candidates import find_eligible, hold_back, read_variables
-from server.execution.evaluation import Evaluation, Moment, Snapshot, begin
+from server.execution.evaluation import Evaluation, Moment, Snapshot, begin, show_together
 from server.execution.scores import score, weigh
 from server.execution.slates import fill_slots, fill_together, value_candidates
 
@@ -55,9 +55,8 @@ def _decide_together(snapshot: Snapshot, query: RankQuery, moment: Moment) -> tu
     enabled = [evaluation for evaluation in evaluations if evaluation.placement.placement.enabled]
     if not enabled:
         return _answer(evaluations[0], Ranking(), Result.PLACEMENT_DISABLED), evaluations
-    slots = sum(evaluation.slots for evaluation in enabled)
+    show_together(enabled)
     for evaluation in enabled:
-        evaluation.all_slots = slots
         _run(evaluation, _UP_TO_VALUES)
     fill_together(enabled)
     ranking = Ranking()
@@ -78,10 +77,10 @@ def _decide_together(snapshot: Snapshot, query: RankQuery, moment: Moment) -> tu
 
 def _run(evaluation: Evaluation, stages: Sequence[Stage]) -> None:
     clock_ns = evaluation.moment.clock_ns
-    marks = [("", clock_ns())]
-    for name, stage in stages:
+    marks = [clock_ns()]
+    for _, stage in stages:
         stage(evaluation)
-        marks.append((name, clock_ns()))
+        marks.append(clock_ns())
     evaluation.marks = marks
 
 
@@ -102,12 +101,12 @@ def _answer(evaluation: Evaluation, ranking: Ranking, result: Result) -> Decisio
 
 
 def _ranking(evaluation: Evaluation) -> Ranking:
-    winners, creatives = evaluation.winners, evaluation.creatives
-    shown, offers = creatives.shown, evaluation.eligible.take(winners).tolist()
+    creatives, shown = evaluation.creatives, evaluation.shown
+    offers = shown.offers.tolist()
     contents = creatives.contents if evaluation.query.include_content else None
     return Ranking(
-        [shown[offer] for offer in offers],
-        evaluation.propensity.take(winners).tolist(),
-        evaluation.expected_value.take(winners).tolist(),
+        [creatives.shown[offer] for offer in offers],
+        shown.propensity.tolist(),
+        shown.expected_value.tolist(),
         () if contents is None else [contents[offer].fill(evaluation.variables) for offer in offers],
     )

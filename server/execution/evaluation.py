@@ -20,7 +20,7 @@ from server.execution.scoring import Scorer
 from server.inference.cost import Cost
 from server.input.profiles import ProfileRow, ProfileTable
 from server.intelligence.arbitration import Arbitration, Contest
-from server.intelligence.caps import CapRoom, Counted
+from server.intelligence.caps import CapRoom, Counted, Most
 
 NOTHING: NDArray[np.float64] = np.empty(0)
 NOBODY: IntRow = np.empty(0, np.intp)
@@ -62,23 +62,35 @@ class Moment(NamedTuple):
     cached: FindCached = lambda customer_id, where, model_id, now_us: None  # nobody has seen anything
 
 
+class Shown(NamedTuple):
+    """What a placement shows, slot by slot: offers of the catalog, with the numbers of the answer."""
+
+    offers: IntRow
+    propensity: NDArray[np.float64]
+    expected_value: NDArray[np.float64]
+
+
+NOTHING_SHOWN = Shown(NOBODY, NOTHING, NOTHING)
+
+
 class Evaluation:
     """One decision on its way.
 
     `allowed` holds indices of offers that may be shown, `eligible` those of them that are ranked, which on lower rungs
     may be fewer; `propensity`, `value` and `expected_value` go along with `eligible`, and `winners` are places in it,
-    best first. `slots` are those of the placement, `all_slots` those of the whole decision. `held` are the offers that
-    caps and budgets hold back, with the places of what does in `held_by`; `counted` is what the contacts of customer
-    and household count for, None where no cap asks; `gone` are offers of which no meter has anything left, with the
-    places of their limits, and `short` the limits of several offers that the decision may reach.
+    best first. `slots` are the placement's, `most` what the whole decision may show. `row` is the customer's row,
+    `own_row` that of the identifier. `held` are the offers that caps and budgets hold back, with the places of what
+    does in `held_by`; `counted` is what the contacts of customer and household count for, None where no cap asks;
+    `gone` are offers of which no meter has anything left, with the places of their limits, and `short` the limits of
+    several offers that the decision may reach.
     """
 
     __slots__ = (
-        "all_slots", "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "counted",
+        "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "counted",
         "creatives", "eligible", "expected_value", "first_row", "gone", "granted", "held", "held_by", "marks",
-        "model_id", "moment", "now_days", "now_us", "placement", "plan", "profile", "propensity", "query", "quiet",
-        "requested", "rooms", "row", "rung", "short", "slots", "snapshot", "tensors", "truth", "value", "variables",
-        "winners", "worth",
+        "model_id", "moment", "most", "now_days", "now_us", "own_row", "placement", "plan", "profile",
+        "propensity", "query", "quiet", "requested", "rooms", "row", "rung", "short", "shown", "slots", "snapshot",
+        "tensors", "truth", "value", "variables", "winners", "worth",
     )  # fmt: skip
 
     snapshot: Snapshot
@@ -89,10 +101,11 @@ class Evaluation:
     now_us: int
     now_days: float
     slots: int
-    all_slots: int
+    most: Most
     channel: str
     creatives: ChannelCreatives
     row: int
+    own_row: int
     profile: ProfileRow | None
     granted: int
     variables: FloatRow
@@ -120,8 +133,9 @@ class Evaluation:
     first_row: int
     arbitration: Arbitration | None
     winners: IntRow
+    shown: Shown
     rung: Rung
-    marks: list[tuple[str, int]]
+    marks: list[int]
 
     @property
     def where(self) -> Where:
@@ -152,7 +166,8 @@ def begin(snapshot: Snapshot, query: RankQuery, moment: Moment, placement_id: st
     evaluation.now_days = days_since_epoch(moment.time)
     evaluation.creatives = catalog.creatives.column(channel, query.context.locale)
     slots = placement.placement.slots
-    evaluation.slots = evaluation.all_slots = min(query.max_offers or slots, slots)
+    evaluation.slots = min(query.max_offers or slots, slots)
+    evaluation.most = Most(evaluation.slots, placement.placement.max_per_group)
     evaluation.rung = Rung.FULL
     evaluation.model_id = ""
     evaluation.cached = None
@@ -161,5 +176,14 @@ def begin(snapshot: Snapshot, query: RankQuery, moment: Moment, placement_id: st
     evaluation.winners = evaluation.held = evaluation.held_by = NOBODY
     evaluation.counted, evaluation.rooms, evaluation.short = NOT_ASKED, (), ()
     evaluation.gone = NOBODY, NOBODY
+    evaluation.shown = NOTHING_SHOWN
     evaluation.marks = []
     return evaluation
+
+
+def show_together(evaluations: Sequence[Evaluation]) -> None:
+    """Says of each of these evaluations what they may show together."""
+    slots = sum(evaluation.slots for evaluation in evaluations)
+    of_group = max((evaluation.most.of_group for evaluation in evaluations), default=1)
+    for evaluation in evaluations:
+        evaluation.most = Most(slots, of_group)

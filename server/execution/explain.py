@@ -4,6 +4,7 @@ Milliseconds for large catalogs, as this is the one place that looks at candidat
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from server.domain.decision import (
     Rung,
     StageTiming,
 )
+from server.execution.decide import STAGE_NAMES
 from server.execution.evaluation import Evaluation
 from server.intelligence.losers import held_back
 
@@ -45,7 +47,7 @@ def explain(decision: Decision, evaluations: Sequence[Evaluation]) -> Decision:
 
 
 def _timings(evaluation: Evaluation) -> Iterator[StageTiming]:
-    for (_, start), (stage, end) in zip(evaluation.marks, evaluation.marks[1:], strict=False):
+    for stage, (start, end) in zip(STAGE_NAMES, pairwise(evaluation.marks), strict=False):
         yield StageTiming(stage, end - start)
 
 

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
 
 from server.domain.attribute import IntRow
 from server.domain.decision import Decision, RankQuery, Rung
@@ -25,7 +24,7 @@ from server.domain.journal import DecisionMade, DecisionsMade
 from server.execution.cached import CachedRanking
 from server.execution.candidates import household_of
 from server.execution.contact_counts import counts_of
-from server.execution.evaluation import NOBODY, NOTHING, Evaluation
+from server.execution.evaluation import NOBODY, NOTHING, Evaluation, Shown
 from server.execution.state import State
 from server.execution.writer import Writer, Written
 
@@ -149,9 +148,8 @@ class NoteDecision:
         moment, facts = first.moment, self._state.facts
         shown: list[int] = []
         for evaluation in ran:
-            offers = evaluation.eligible.take(evaluation.winners)
             placement_id = evaluation.placement.placement.id
-            shown += evaluation.snapshot.rules.subjects(placement_id, evaluation.channel, offers)
+            shown += evaluation.snapshot.rules.subjects(placement_id, evaluation.channel, evaluation.shown.offers)
         made = DecisionMade(
             moment.number,
             moment.tag,
@@ -162,7 +160,7 @@ class NoteDecision:
             first.now_us + first.catalog.contacts.hold_us,
             tuple(shown),
         )
-        facts.contacts.decide(made, shown, received_us)
+        facts.contacts.decide(made, shown, received_us, first.own_row)
         self._waiting.append(made)
         if self._timer is None and len(self._waiting) == 1:
             self._flush_in(FLUSH_S)
@@ -173,7 +171,7 @@ class NoteDecision:
         if evaluation.placement.model is None or evaluation.rung > Rung.REDUCED or not len(evaluation.eligible):
             return
         now_ns = evaluation.moment.clock_ns()
-        state.rest.observe(len(evaluation.eligible), now_ns - marks[-2][1], now_ns)
+        state.rest.observe(len(evaluation.eligible), now_ns - marks[-2], now_ns)
         if evaluation.moment.ends_ns is None:
             return
         scored = evaluation.eligible, evaluation.propensity, evaluation.expected_value
@@ -188,17 +186,15 @@ def record_of(decision: Decision, evaluations: Sequence[Evaluation]) -> Decision
     ran = [evaluation for evaluation in evaluations if evaluation.marks]
     # The first placement may be one that is disabled, of which nothing is known.
     first = ran[0] if ran else evaluations[0]
-    moment, query = first.moment, first.query
-    context = query.context if query.context.time is not None else query.context._replace(time=moment.time)
-    shown, propensity, expected_value = _columns(ran, shown=True)
-    lost, lost_propensity, lost_value = _columns(ran, shown=False)
+    shown, lost = _shown(ran), _lost(first)
+    cached = [evaluation.cached for evaluation in ran if evaluation.cached is not None]
     return DecisionRecord(
-        number=moment.number,
-        tag=moment.tag,
+        number=first.moment.number,
+        tag=first.moment.tag,
         time_us=first.now_us,
         profile_version=decision.profile_version,
         catalog_version=decision.catalog_version,
-        query=query._replace(context=context),
+        query=first.query,
         result=decision.result,
         rung=decision.rung,
         model_id=decision.model_version,
@@ -209,17 +205,16 @@ def record_of(decision: Decision, evaluations: Sequence[Evaluation]) -> Decision
         counted=counts_of(ran) if ran else (),
         capped=first.held,
         capped_by=first.held_by,
-        repeated=_joined([e.cached.offers.astype(np.intp) for e in ran if e.cached is not None], NOBODY),
-        repeated_propensity=_joined([e.cached.propensities for e in ran if e.cached is not None], NOTHING),
-        shown=shown,
-        shown_at=_placements(query, ran),
-        propensity=propensity,
-        expected_value=expected_value,
-        lost=lost,
-        lost_propensity=lost_propensity.astype(np.float32),
-        lost_expected_value=lost_value.astype(np.float32),
-        timings_ns=tuple([end - start for e in ran for (_, start), (_, end) in pairwise(e.marks)]),
-        digest=xxh3_64_intdigest(shown.tobytes() + propensity.tobytes() + expected_value.tobytes()),
+        repeated=_joined([each.offers.astype(np.intp) for each in cached], NOBODY),
+        repeated_propensity=_joined([each.propensities for each in cached], NOTHING),
+        shown=shown.offers,
+        shown_at=_placements(first.query, ran),
+        propensity=shown.propensity,
+        expected_value=shown.expected_value,
+        lost=first.eligible.take(lost) if ran else NOBODY,
+        lost_propensity=first.propensity.take(lost) if ran else NOTHING,
+        lost_expected_value=first.expected_value.take(lost) if ran else NOTHING,
+        timings_ns=tuple([end - start for e in ran for start, end in pairwise(e.marks)]),
     )
 
 
@@ -230,17 +225,22 @@ def _joined(parts: Sequence[_Column], nothing: _Column) -> _Column:
     return np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else nothing
 
 
-def _columns(ran: Sequence[Evaluation], *, shown: bool) -> tuple[IntRow, Floats, Floats]:
-    """The winners, or the best of the others, with their propensities and expected values."""
-    places = [evaluation.winners if shown else _others(evaluation) for evaluation in ran]
+def _shown(ran: Sequence[Evaluation]) -> Shown:
     if len(ran) == 1:
-        (rows,), evaluation = places, ran[0]
-        return evaluation.eligible.take(rows), evaluation.propensity.take(rows), evaluation.expected_value.take(rows)
-    return (
-        _joined([each.eligible.take(rows) for each, rows in zip(ran, places, strict=True)], NOBODY),
-        _joined([each.propensity.take(rows) for each, rows in zip(ran, places, strict=True)], NOTHING),
-        _joined([each.expected_value.take(rows) for each, rows in zip(ran, places, strict=True)], NOTHING),
+        return ran[0].shown
+    return Shown(
+        _joined([evaluation.shown.offers for evaluation in ran], NOBODY),
+        _joined([evaluation.shown.propensity for evaluation in ran], NOTHING),
+        _joined([evaluation.shown.expected_value for evaluation in ran], NOTHING),
     )
+
+
+def _lost(evaluation: Evaluation) -> IntRow:
+    """The best of those that did not win, where one placement was ranked: of several, rows are pairs."""
+    arbitration = evaluation.arbitration
+    if arbitration is None or evaluation.query.further_placement_ids:
+        return NOBODY
+    return np.asarray(arbitration.lost[:MAX_LOST], np.intp)
 
 
 def _placements(query: RankQuery, ran: Sequence[Evaluation]) -> IntRow:
@@ -250,14 +250,3 @@ def _placements(query: RankQuery, ran: Sequence[Evaluation]) -> IntRow:
     placement_ids = (query.placement_id, *query.further_placement_ids)
     places = [placement_ids.index(each.placement.placement.id) for each in ran]
     return np.repeat(np.array(places, np.intp), [len(each.winners) for each in ran])
-
-
-def _others(evaluation: Evaluation) -> IntRow:
-    """The best of those that did not win, as far as arbitration has sorted them."""
-    arbitration, count = evaluation.arbitration, len(evaluation.eligible)
-    if arbitration is None or (evaluation.query.further_placement_ids and len(arbitration.order) > count):
-        return NOBODY
-    order = arbitration.order[: MAX_LOST + len(arbitration.winners)].tolist()
-    winners = set(arbitration.winners.tolist())
-    # Of so few rows a set knows more quickly than an array.
-    return np.array([row for row in order if row not in winners][:MAX_LOST], np.intp)

@@ -7,6 +7,7 @@ offers that were shown and of the best others; of the rest nothing is known then
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,7 @@ from server.domain.decision_record import DecisionRecord
 from server.execution.cached import CachedRanking
 from server.execution.candidates import find_eligible, hold_back_by_counts
 from server.execution.contact_counts import restore_counts
-from server.execution.decide import STAGE_NAMES
-from server.execution.evaluation import Evaluation, Moment, Snapshot, begin
+from server.execution.evaluation import Evaluation, Moment, Snapshot, begin, show_together
 from server.execution.ladder import Plan
 from server.execution.scores import best, fall_back, keep, repeat, score, weigh
 from server.execution.slates import fill_slots, fill_together, value_candidates
@@ -105,9 +105,9 @@ def rebuild(record: DecisionRecord, snapshot: Snapshot) -> Rebuilt:
     evaluations = [begin(snapshot, record.query, moment, each) for each in placement_ids(record)]
     ran = [evaluation for evaluation in evaluations if evaluation.placement.placement.enabled]
     recalled = _Recalled(record)
-    slots = sum(evaluation.slots for evaluation in ran)
+    show_together(ran)
     for evaluation, variables in zip(ran, _variables(record, ran), strict=True):
-        evaluation.variables, evaluation.all_slots = variables, slots
+        evaluation.variables = variables
         _rank(evaluation, record, ran, recalled)
     if len(evaluations) > 1 and ran:
         fill_together(ran)
@@ -179,12 +179,8 @@ def _time_stages(record: DecisionRecord, ran: Sequence[Evaluation]) -> None:
         return
     per_placement = len(record.timings_ns) // len(ran)
     for number, evaluation in enumerate(ran):
-        now_ns, marks = 0, [("", 0)]
         durations_ns = record.timings_ns[number * per_placement : (number + 1) * per_placement]
-        for name, duration_ns in zip(STAGE_NAMES, durations_ns, strict=False):
-            now_ns += duration_ns
-            marks.append((name, now_ns))
-        evaluation.marks = marks
+        evaluation.marks = list(accumulate(durations_ns, initial=0))
 
 
 def recorded_answer(record: DecisionRecord, evaluations: Sequence[Evaluation]) -> Decision:

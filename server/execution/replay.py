@@ -32,11 +32,9 @@ from server.execution.timeline import Reader, Timeline
 _OFFER = struct.Struct("<ddd")
 _NUMBERS = struct.Struct("<bbqq")
 _COMPARED = (
-    "model_id", "plans", "granted", "variables", "truth", "repeated", "repeated_propensity", "shown", "shown_at",
-    "lost", "lost_propensity", "lost_expected_value", "digest",
+    "model_id", "plans", "granted", "counted", "variables", "truth", "repeated", "repeated_propensity",
+    "shown", "shown_at", "lost", "lost_propensity", "lost_expected_value",
 )  # fmt: skip
-_SETS = ("counted", "capped")
-"""Fields whose order says nothing: events of a customer are in no particular one."""
 
 
 class Difference(NamedTuple):
@@ -190,12 +188,14 @@ def _differences(
         yield from _of_answers(answer, decision)
     for field in _COMPARED:
         recorded, replayed = getattr(record, field), getattr(again, field)
+        if isinstance(recorded, np.ndarray):  # What is written down may be less precise than what was decided.
+            replayed = replayed.astype(recorded.dtype)
         if not _same(recorded, replayed):
             yield from _of_values(field, recorded, replayed)
-    for field in _SETS:
-        recorded, replayed = (sorted(set(_rows(getattr(each, field)))) for each in (record, again))
-        if recorded != replayed:
-            yield Difference(field, str(recorded), str(replayed))
+    # Events of a customer are in no particular order, and so are the caps that they fill.
+    recorded, replayed = (sorted(set(each.capped.tolist())) for each in (record, again))
+    if recorded != replayed:
+        yield Difference("capped", str(recorded), str(replayed))
 
 
 def _of_answers(answer: Decision, decision: Decision) -> Iterator[Difference]:
@@ -224,10 +224,6 @@ def _same(recorded: Any, replayed: Any) -> bool:
     if isinstance(recorded, np.ndarray):
         return np.array_equal(recorded, replayed, equal_nan=recorded.dtype.kind == "f")
     return bool(recorded == replayed)
-
-
-def _rows(value: Any) -> list[Any]:
-    return value.tolist() if isinstance(value, np.ndarray) else list(value)
 
 
 def _text(value: object) -> str:

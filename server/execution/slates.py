@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from server.domain.attribute import IntRow
 from server.domain.decision import Reason, Rung
-from server.execution.evaluation import Evaluation
+from server.execution.evaluation import Evaluation, Shown
 from server.execution.policy import ALWAYS
 from server.intelligence.arbitration import Contest, arbitrate
 from server.intelligence.limits import Limit
@@ -28,7 +28,7 @@ def fill_slots(evaluation: Evaluation) -> None:
     """The winners of one placement."""
     contest = evaluation.contest = contest_of(evaluation, rank_key(evaluation))
     evaluation.arbitration = arbitrate(contest)
-    evaluation.winners = evaluation.arbitration.winners
+    _show(evaluation, evaluation.arbitration.winners)
 
 
 def fill_together(evaluations: Sequence[Evaluation]) -> None:
@@ -38,7 +38,14 @@ def fill_together(evaluations: Sequence[Evaluation]) -> None:
     splits = zip(evaluations, together.split(arbitration), together.first_rows, strict=True)
     for evaluation, winners, first_row in splits:
         evaluation.contest, evaluation.arbitration, evaluation.first_row = together.contest, arbitration, first_row
-        evaluation.winners = winners
+        _show(evaluation, winners)
+
+
+def _show(evaluation: Evaluation, winners: IntRow) -> None:
+    evaluation.winners = winners
+    evaluation.shown = Shown(
+        evaluation.eligible.take(winners), evaluation.propensity.take(winners), evaluation.expected_value.take(winners)
+    )
 
 
 def contest_of(evaluation: Evaluation, key: NDArray[np.float64]) -> Contest:
@@ -101,7 +108,7 @@ def _groups_together(evaluations: Sequence[Evaluation]) -> Iterator[Limit]:
     """An exclusion group shows as many in the whole decision as the placement that takes the most shows alone."""
     policy = evaluations[0].catalog.policy
     if policy.group_ids:
-        most = max(evaluation.placement.placement.max_per_group for evaluation in evaluations)
+        most = evaluations[0].most.of_group
         offers = np.concatenate([evaluation.eligible for evaluation in evaluations])
         room = np.full(len(policy.group_ids), float(most))
         yield Limit(policy.groups.take(offers), room, Reason.EXCLUSION_GROUP, even=most)

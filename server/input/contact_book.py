@@ -58,6 +58,7 @@ class ContactBook:
         self.totals = OfferTotals()
         self._codes: dict[ContactSubject, int] = {}
         self._of_offer: dict[str, list[int]] = {}
+        self._drawing: set[int] = set()
         self._household_names = Identifiers("households")
         self._index = DecisionIndex()
         self._outcome_ids = OutcomeIds()
@@ -78,6 +79,8 @@ class ContactBook:
         if code is None:
             code = self._codes[subject] = len(self.subjects)
             self.subjects.append(subject)
+            if subject.draws:
+                self._drawing.add(code)
             self._of_offer.setdefault(subject.offer_id, []).append(code)
         return code
 
@@ -85,21 +88,20 @@ class ContactBook:
         """The row of a household's contacts, or -1."""
         return self._household_names.find(household.encode()) if household else NOBODY
 
-    def decide(self, made: DecisionMade, subjects: Sequence[int], received_us: int) -> None:
+    def decide(self, made: DecisionMade, subjects: Sequence[int], received_us: int, row: int = NOBODY) -> None:
         """Enters the next decision; the subjects are codes, slot by slot.
 
         Args:
             received_us: When it was asked for, or later. Callers may decide for any time, and one far ahead must not
                 make everything before it seem old.
+            row: Of the customer's identifier, if it has been looked up.
         """
         now_us = min(made.time_us, received_us)
         if made.customer_id:
-            self._touch(made, decision_words(subjects), now_us)
-        for slot, code in enumerate(subjects):
-            draws = self.subjects[code].draws
-            if draws:
-                key = _key(made.number, slot)
-                self.meters.decide(draws, key, time_us=made.time_us, until_us=made.until_us, now_us=now_us)
+            row = self._profiles.ensure(made.customer_id) if row < 0 else row
+            self._touch(made, row, decision_words(subjects), now_us)
+        if self._drawing and not self._drawing.isdisjoint(subjects):
+            self._draw(made, subjects, now_us)
         self.decided = made.number
 
     def report(self, outcome: Outcome, subject: ContactSubject | None, received_us: int) -> AttributedOutcome:
@@ -159,10 +161,17 @@ class ContactBook:
         self._index.restore(pages.get("decisions", ()))
         self._outcome_ids.restore(pages, header.outcome_period, header.outcome_ends)
 
-    def _touch(self, made: DecisionMade, words: Words, now_us: int) -> None:
+    def _draw(self, made: DecisionMade, subjects: Sequence[int], now_us: int) -> None:
+        """Has a decision hold what its offers draw from meters."""
+        for slot, code in enumerate(subjects):
+            draws = self.subjects[code].draws
+            if draws:
+                key = _key(made.number, slot)
+                self.meters.decide(draws, key, time_us=made.time_us, until_us=made.until_us, now_us=now_us)
+
+    def _touch(self, made: DecisionMade, row: int, words: Words, now_us: int) -> None:
         """Enters a decision with its customer, and with the household."""
         oldest_us = now_us - self._policy.horizon_us
-        row = self._profiles.ensure(made.customer_id)
         self._profiles.contacts.add(row, made.time_us, made.number, words, oldest_us)
         household = self._household(made.household) if made.household else NOBODY
         if household != NOBODY:

@@ -56,11 +56,13 @@ class Arbitration(NamedTuple):
         order: int, rows in the order of their keys: all, or at least the best 64 and the best four for each slot; and
             if these did not fill the slots, the best of those below that limits had room for.
         pinned: The slots that pins took, in order, with their rows.
+        lost: The rows of `order` that did not win, in its order.
     """
 
     winners: IntRow
     order: IntRow
     pinned: Mapping[int, int]
+    lost: IntRow | Sequence[int]
 
     @property
     def others(self) -> list[int]:
@@ -83,14 +85,22 @@ def arbitrate(contest: Contest) -> Arbitration:
     Cost: for 350 rows and 10 slots 8 us, and 4 us more for each limit; for 10,000 rows 20 us. Where limits hold back
     most of the best rows, another pass over all rows each time twice as many have been looked at.
     """
-    look = max(_LOOK, 4 * contest.slots)
-    if not contest.limits and not contest.pins:
-        order = best(contest.key, contest.tie_break, look, contest.seed)
-        return Arbitration(order[: contest.slots], order, {})
-    ledger = Ledger(contest.limits)
+    slots, limits = contest.slots, contest.limits
+    look = max(_LOOK, 4 * slots)
+    order = best(contest.key, contest.tie_break, look, contest.seed)
+    if not contest.pins:
+        if not limits:
+            return Arbitration(order[:slots], order, {}, order[slots:])
+        if all(limit.even is not None for limit in limits):
+            others, lost = _spread(order, limits, slots)
+            if len(others) == slots or len(order) < look:
+                return Arbitration(np.array(others, np.intp), order, {}, lost)
+    ledger = Ledger(limits)
     pinned = _seat_pins(contest, ledger) if contest.pins else {}
-    others, order = _walk(contest, ledger, look, pinned.values())
-    return Arbitration(seated(pinned, others), order, pinned)
+    others, order = _walk(contest, ledger, order, pinned.values())
+    winners = seated(pinned, others)
+    won = set(winners.tolist())
+    return Arbitration(winners, order, pinned, [row for row in order.tolist() if row not in won])
 
 
 def best(key: NDArray[np.float64], tie_break: NDArray[np.uint64], count: int, seed: int = 0) -> IntRow:
@@ -108,7 +118,9 @@ def best(key: NDArray[np.float64], tie_break: NDArray[np.uint64], count: int, se
     if not count:
         return np.empty(0, np.intp)
     loss = -key
-    last = _smallest(loss, count) if count < len(loss) else math.inf
+    if len(loss) <= count:
+        return _sorted(loss, tie_break, seed)
+    last = _smallest(loss, count)
     # NaN sorts as the largest loss: there are fewer rows to choose from than places.
     candidates: IntRow = (loss <= (math.inf if math.isnan(last) else last)).nonzero()[0]
     if len(candidates) > 2 * count:
@@ -116,9 +128,20 @@ def best(key: NDArray[np.float64], tie_break: NDArray[np.uint64], count: int, se
         above, ties = (loss < last).nonzero()[0], (loss == last).nonzero()[0]
         shuffled = tie_breaks(tie_break.take(ties), seed)
         candidates = np.concatenate((above, ties[shuffled <= _smallest(shuffled, count - len(above))]))
-    order = np.lexsort((tie_breaks(tie_break.take(candidates), seed), loss.take(candidates)))
-    winners: IntRow = candidates.take(order[:count])
+    winners: IntRow = candidates.take(_sorted(loss.take(candidates), tie_break.take(candidates), seed)[:count])
     return winners
+
+
+def _sorted(loss: NDArray[np.float64], tie_break: NDArray[np.uint64], seed: int) -> IntRow:
+    """The places of all losses, smallest first; those of NaN are left out."""
+    order = loss.argsort()
+    ordered = loss.take(order)
+    if len(order) and math.isnan(ordered.item(-1)):
+        ordered = ordered[: np.isnan(ordered).argmax()]
+    # Mostly no two are equal, and nothing has to be shuffled.
+    if np.count_nonzero(ordered[1:] == ordered[:-1]):
+        order = np.lexsort((tie_breaks(tie_break, seed), loss))
+    return order[: len(ordered)]
 
 
 def seated(pinned: Mapping[int, int], others: Sequence[int]) -> IntRow:
@@ -144,14 +167,9 @@ def _seat_pins(contest: Contest, ledger: Ledger) -> dict[int, int]:
     return pinned
 
 
-def _walk(contest: Contest, ledger: Ledger, look: int, pinned: Collection[int]) -> tuple[list[int], IntRow]:
-    """The rows that win by their keys, best first, and all rows that were looked at for them."""
-    seats = contest.slots - len(pinned)
-    order = front = best(contest.key, contest.tie_break, look, contest.seed)
-    if not pinned and all(limit.even is not None for limit in contest.limits):
-        others = _spread(front, contest.limits, seats)
-        if len(others) == seats or len(front) < look:
-            return others, order
+def _walk(contest: Contest, ledger: Ledger, front: IntRow, pinned: Collection[int]) -> tuple[list[int], IntRow]:
+    """The rows that win by their keys, best first, and all rows that were looked at for them, at first `front`."""
+    seats, look, order = contest.slots - len(pinned), max(_LOOK, 4 * contest.slots), front
     others = list(islice(_admitted(front, ledger, pinned), seats))
     while len(others) < seats and len(front) == look:
         look *= 2
@@ -161,34 +179,45 @@ def _walk(contest: Contest, ledger: Ledger, look: int, pinned: Collection[int]) 
     return others, order
 
 
-def _spread(front: IntRow, limits: Sequence[Limit], seats: int) -> list[int]:
-    """What `_admitted` gives where limits are even, which most are: groups and diversity. In a third of the time."""
+def _spread(front: IntRow, limits: Sequence[Limit], seats: int) -> tuple[list[int], list[int]]:
+    """Those that win and those that lose where limits are even, which most are: groups and diversity.
+
+    A third of the time that asking a ledger takes.
+    """
     rows = front.tolist()
     # One limit after another would let a row count that the next one refuses, so all are asked for each row.
     asked = [(limit.keys.take(front).tolist(), limit.even or 0, _Counts()) for limit in limits]
     if len(asked) == 1:
         return _spread_one(rows, *asked[0], seats)
     others: list[int] = []
+    lost: list[int] = []
     for place, row in enumerate(rows):
         if len(others) == seats:
-            break
+            return others, lost + rows[place:]
         if all(keys[place] < 0 or counts[keys[place]] < even for keys, even, counts in asked):
             others.append(row)
             for keys, _, counts in asked:
                 counts[keys[place]] += 1
-    return others
+        else:
+            lost.append(row)
+    return others, lost
 
 
-def _spread_one(rows: list[int], keys: list[int], even: int, counts: "_Counts", seats: int) -> list[int]:
+def _spread_one(
+    rows: list[int], keys: list[int], even: int, counts: "_Counts", seats: int
+) -> tuple[list[int], list[int]]:
     """The same for one limit."""
     others: list[int] = []
-    for row, key in zip(rows, keys, strict=True):
+    lost: list[int] = []
+    for place, (row, key) in enumerate(zip(rows, keys, strict=True)):
         if len(others) == seats:
-            break
+            return others, lost + rows[place:]
         if key < 0 or counts[key] < even:
             others.append(row)
             counts[key] += 1
-    return others
+        else:
+            lost.append(row)
+    return others, lost
 
 
 class _Counts(dict[int, int]):

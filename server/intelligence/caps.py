@@ -66,6 +66,13 @@ class CapFamily(NamedTuple):
     condition: int
 
 
+class Most(NamedTuple):
+    """The most offers that a decision may show: at all, and of one exclusion group. More room limits nobody."""
+
+    slots: int
+    of_group: int
+
+
 class CapRoom(NamedTuple):
     """How many more offers of each key a decision may have: `room` float64 [keys], `keys` int [offers]."""
 
@@ -112,6 +119,16 @@ class FamilySet:
         return len(self.families)
 
 
+class _Shared(NamedTuple):
+    """A family of which one decision may use up room for several offers: its keys, its cap's count and scope."""
+
+    number: int
+    base: int
+    end: int
+    limit: int
+    of: ContactScope
+
+
 class CapCounter:
     """Counts contacts for a set of families. Knows the subjects that were met so far, and learns new ones.
 
@@ -139,7 +156,9 @@ class CapCounter:
         lifted_by = np.array([family.condition for family in families.families], np.intp)
         self._lifted_by = lifted_by if (lifted_by >= 0).any() else None
         self._shared = tuple(
-            number for number, cap in enumerate(caps) if cap.of is not ContactScope.OFFER and cap.on in _RESERVED
+            _Shared(number, self._bases[number], self._bases[number + 1], cap.count, cap.of)
+            for number, cap in enumerate(caps)
+            if cap.of is not ContactScope.OFFER and cap.on in _RESERVED
         )
 
     def count(self, events: ContactColumns | None, now_us: int, lifting: BoolRow | None = None) -> Counted:
@@ -151,16 +170,16 @@ class CapCounter:
         """
         return NOT_COUNTED if events is None else Counted(Counter(self._touched(events, now_us, lifting)))
 
-    def judge(self, counted: Counted, slots: int, lifting: BoolRow | None = None) -> Capped:
+    def judge(self, counted: Counted, most: Most, lifting: BoolRow | None = None) -> Capped:
         """What is held back by what was counted.
 
         Args:
-            slots: How many offers the decision has at most: room for more is no limit.
+            most: What the decision may show.
             lifting: As for `count`.
         """
         counts, limits = counted.counts, self._limits
         full = [key for key, count in counts.items() if count >= limits[key]]
-        rooms = tuple(self._rooms(counts, slots, lifting)) if self._shared else ()
+        rooms = self._rooms(counts, most, lifting)
         if full:
             return self._held_back(full, rooms)
         return NOT_CAPPED._replace(rooms=rooms) if rooms else NOT_CAPPED
@@ -175,22 +194,25 @@ class CapCounter:
         touched: list[int] = self._keys.take(events.subjects, 1)[counted].tolist()
         return touched
 
-    def _rooms(self, counts: Mapping[int, int], slots: int, lifting: BoolRow | None) -> list[CapRoom]:
-        """The families that a decision of so many offers could fill up by itself."""
-        rooms = []
-        for number in self._shared:
-            family, limit = self._set.families[number], self._set.families[number].cap.count
+    def _rooms(self, counts: Mapping[int, int], most: Most, lifting: BoolRow | None) -> tuple[CapRoom, ...]:
+        """The families that a decision could fill up by itself; what is full already is held back anyway."""
+        rooms: tuple[CapRoom, ...] = ()
+        highest = max(counts.values(), default=0)
+        for number, base, end, limit, of in self._shared:
+            # One offer of a key fits wherever the key is not full.
+            shown = most.of_group if of is ContactScope.EXCLUSION_GROUP else most.slots
+            if shown <= 1 or limit - highest >= shown:
+                continue
+            family = self._set.families[number]
             if lifting is not None and family.condition >= 0 and lifting[family.condition]:
                 continue
-            base, end = self._bases[number], self._bases[number + 1]
             used = {key - base: count for key, count in counts.items() if base <= key < end}
-            if limit - max(used.values(), default=0) >= slots:
+            if limit >= shown and not any(limit - shown < count < limit for count in used.values()):
                 continue
             room = np.full(end - base, float(limit))
             for key, count in used.items():
                 room[key] = max(limit - count, 0)
-            of_channel = family.cap.of is ContactScope.CHANNEL
-            rooms.append(CapRoom(number, family.keys, room, family.carriers, of_channel))
+            rooms += (CapRoom(number, family.keys, room, family.carriers, of is ContactScope.CHANNEL),)
         return rooms
 
     def _held_back(self, full: Sequence[int], rooms: tuple[CapRoom, ...]) -> Capped:

@@ -141,7 +141,7 @@ _BLOCKS = (
     ),
 )
 _SIGNED = ("number", "time_us", "profile_version", "catalog_version")
-_UNSIGNED = ("tag", "digest")
+_UNSIGNED = ("tag",)
 _PLAIN = ("result", "rung", "model_id", "plans", "granted", "counted", "timings_ns")
 _PARTS = 2 + sum(1 + len(block) for block in _BLOCKS)
 _NUMBERS_BYTES = 8 * len(_SIGNED + _UNSIGNED) + 4

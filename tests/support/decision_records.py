@@ -33,7 +33,7 @@ def record(number: int, customer_id: str = "cookie:1", time_us: int | None = Non
         variables=rng.random(variables, np.float32),
         truth=rng.random(clauses) < 0.5,
         granted=5,
-        counted=((0, 0, 3, 2), (0, 4, 1, 2_500_000)),
+        counted=((0, 0, {3: 2, 5: 1}), (0, 2, {1: 2_500_000})),
         capped=np.sort(rng.integers(0, 1_000, 3)),
         capped_by=rng.integers(0, 9, 3),
         repeated=np.empty(0, np.intp),
@@ -46,7 +46,6 @@ def record(number: int, customer_id: str = "cookie:1", time_us: int | None = Non
         lost_propensity=rng.random(MAX_LOST, np.float32),
         lost_expected_value=rng.random(MAX_LOST, np.float32),
         timings_ns=(12_000, 35_000, 50_000, 20_000),
-        digest=int(rng.integers(2**63)),
     )
 
 
@@ -94,7 +93,9 @@ def records(draw: st.DrawFn) -> DecisionRecord:
         variables=draw(_array(np.float32, draw(st.integers(0, 40)))),
         truth=draw(_array(np.bool_, draw(st.integers(0, 40)))),
         granted=draw(_small),
-        counted=draw(st.lists(st.tuples(_small, _small, _small, _positive), max_size=3).map(tuple)),
+        counted=draw(
+            st.lists(st.tuples(_small, _small, st.dictionaries(_small, _positive, max_size=3)), max_size=3).map(tuple)
+        ),
         capped=draw(_array(np.intp, capped)),
         capped_by=draw(_array(np.intp, capped)),
         repeated=draw(_array(np.intp, repeated)),
@@ -107,5 +108,4 @@ def records(draw: st.DrawFn) -> DecisionRecord:
         lost_propensity=draw(_array(np.float32, lost)),
         lost_expected_value=draw(_array(np.float32, lost)),
         timings_ns=draw(st.lists(_positive, max_size=5).map(tuple)),
-        digest=draw(_64_bits),
     )

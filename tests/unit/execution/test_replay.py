@@ -125,13 +125,13 @@ async def test_what_differs_is_named() -> None:
     assert float(differences["offers[0].propensity"].replayed) == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("field", ["truth", "variables", "granted", "counted", "capped", "digest"])
+@pytest.mark.parametrize("field", ["truth", "variables", "granted", "counted", "capped"])
 async def test_every_part_of_a_record_is_compared(field: str) -> None:
     service = service_of()
     service.rank()
     record = await recorded(service, service.rank().decision_id)
     changed: dict[str, Any] = {
-        "truth": ~record.truth, "variables": record.variables + 1, "granted": 7, "counted": (), "digest": 1,
+        "truth": ~record.truth, "variables": record.variables + 1, "granted": 7, "counted": (),
         "capped": record.capped[:0],
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from server.domain.attribute import BoolRow
 from server.domain.cap import Cap, CapSubject
 from server.domain.contact import KIND_MASK, ContactKind, ContactScope, ContactSubject, reached_bit
 from server.domain.offer import Offer
-from server.intelligence.caps import CapCounter, Capped, ContactColumns, compile_families
+from server.intelligence.caps import CapCounter, Capped, ContactColumns, Most, compile_families
 from tests.support.catalogs import offer
 from tests.support.clock import NOON_US
 
@@ -60,7 +60,7 @@ def check(cap: Cap, *events: Event, carriers: str = "abcd", slots: int = 1, **mo
 def judged(
     counter: CapCounter, events: ContactColumns | None, slots: int = 1, lifting: BoolRow | None = None
 ) -> Capped:
-    return counter.judge(counter.count(events, NOON_US, lifting), slots, lifting)
+    return counter.judge(counter.count(events, NOON_US, lifting), Most(slots, slots), lifting)
 
 
 def held(capped: Capped) -> str:

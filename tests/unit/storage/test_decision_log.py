@@ -258,7 +258,7 @@ async def test_nothing_is_left_of_erased_customers_among_thousands(path: Path) -
     rng = random.Random(4711)
     log = await SqliteDecisionLog.open(path, max_bytes=3_000_000, log_bytes_max=500_000)
     customers = [f"cookie:{rng.getrandbits(96):024x}" for _ in range(400)]
-    records = [record(number, rng.choice(customers)) for number in range(1, 3_001)]
+    records = [record(number, rng.choice(customers), tag=rng.getrandbits(64)) for number in range(1, 3_001)]
     gone = set(rng.sample(customers, 40))
     erased = [each for each in records if each.query.customer_id in gone]
 
@@ -275,7 +275,7 @@ async def test_nothing_is_left_of_erased_customers_among_thousands(path: Path) -
     left = content(path)
     assert not [one for one in gone if one.encode() in left]
     for each in erased:
-        for trace in (each.variables, each.propensity, each.tag.to_bytes(8, "little") + each.digest.to_bytes(8)):
+        for trace in (each.variables, each.propensity, each.tag.to_bytes(8, "little")):
             assert bytes(trace) not in left
     assert not set(await numbers(log)) & {each.number for each in erased}
     await log.close()
@@ -500,7 +500,7 @@ async def test_record_of_wrong_types_takes_its_batch_with_it_and_says_nothing_of
 ) -> None:
     log = await SqliteDecisionLog.open(path)
 
-    await put(log, record(1), record(2)._replace(model_id=b"\xff", digest="cookie:secret"))
+    await put(log, record(1), record(2)._replace(model_id=b"\xff", tag="cookie:secret"))
     await put(log, record(3))
 
     assert (log.written, log.dropped) == (1, 2)
