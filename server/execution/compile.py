@@ -57,14 +57,9 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
     channels = list(dict.fromkeys(channel for placement in catalog.placements for channel in placement.channels))
     offer_schema, offers, unclear = infer_schema(catalog.offers, catalog.offer_attributes)
     problems += unclear
-    attributes = tuple(_attributes(catalog.attributes, catalog.offers, "attributes", problems))
-    aggregates = tuple(_attributes(catalog.aggregates, catalog.offers, "aggregates", problems))
-    problems += _identity_problems(attributes, aggregates, catalog.identity)
-    taken = {attribute.id for attribute in attributes}
-    customer = Schema((*attributes, *_first_of_each(aggregates, taken)), tuple(_purposes(catalog)))
+    customer = _customer_schema(catalog, problems)
     channel = Attribute(CHANNEL, AttributeType.CATEGORY, tuple(channels))
     context = Schema((channel, *_attributes(catalog.context, catalog.offers, "context", problems)))
-    _check_columns(customer, problems)
     table = OfferTable.of(offers, offer_schema)
     history = HistoryColumns()
     vocabulary = Vocabulary(
@@ -101,6 +96,17 @@ def compile_catalog(catalog: Catalog, manifests: Mapping[str, Manifest]) -> tupl
         policy=policy,
         contacts=ContactPolicy(catalog.hold_us, catalog.attribution_us, _horizon_us(catalog, history.variables)),
     ), problems
+
+
+def _customer_schema(catalog: Catalog, problems: list[Problem]) -> Schema:
+    """What profiles have: attributes that deltas set, and aggregates of events."""
+    attributes = tuple(_attributes(catalog.attributes, catalog.offers, "attributes", problems))
+    aggregates = tuple(_attributes(catalog.aggregates, catalog.offers, "aggregates", problems))
+    problems += _identity_problems(attributes, aggregates, catalog.identity)
+    taken = {attribute.id for attribute in attributes}
+    customer = Schema((*attributes, *_first_of_each(aggregates, taken)), tuple(_purposes(catalog)))
+    _check_columns(customer, problems)
+    return customer
 
 
 def _purposes(catalog: Catalog) -> Iterable[str]:
