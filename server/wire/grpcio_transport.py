@@ -9,9 +9,9 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from server.domain.errors import OpportuneError
+from server.wire.call import Call
 from server.wire.endpoint import Answer, Endpoint, StreamEndpoint
-from server.wire.status import WireStatus, internal, wire_status
+from server.wire.status import WireStatus
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     # A port that another server holds is an error, not a share of its calls.
@@ -115,23 +115,24 @@ class _Stream:
 
 def _stream_behaviour(endpoint: StreamEndpoint) -> Callable[[Any, Any], Awaitable[None]]:
     async def answer(_: Any, context: Any) -> None:
-        try:
-            await endpoint.handler(_Stream(endpoint, context))
-        except OpportuneError as error:
-            await _abort(context, wire_status(error))
-        except Exception:
-            await _abort(context, wire_status(internal(endpoint.path)))
+        status = await endpoint.serve(_Stream(endpoint, context), _call(context))
+        if status is not None:
+            await _abort(context, status)
 
     return answer
 
 
 def _behaviour(endpoint: Endpoint) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def answer(payload: bytes, context: Any) -> bytes:
-        given = endpoint.answer(payload, context.time_remaining())
+        given = endpoint.answer(payload, _call(context))
         result: Answer = await given if isinstance(given, Coroutine) else given
         return result if isinstance(result, bytes) else await _abort(context, result)
 
     return answer
+
+
+def _call(context: Any) -> Call:
+    return Call(context.invocation_metadata() or (), context.peer(), context.time_remaining())
 
 
 async def _abort(context: Any, status: WireStatus) -> NoReturn:

@@ -21,6 +21,7 @@ from typing import Any
 import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
+from server.wire.call import Call
 from server.wire.endpoint import Answer, Endpoint, Later, StreamEndpoint
 from server.wire.grpcio_transport import GrpcioTransport
 from server.wire.status import PUSHBACK_KEY
@@ -151,9 +152,10 @@ class NativeTransport:
                     task.cancel()
                 continue
             endpoint = self._endpoints[method]
+            metadata, peer, time_left_s = details
             # Of a call without deadline the transport tells 9.2e18.
-            time_remaining_s: float | None = details[2] if details[2] is not None and details[2] < 1e9 else None
-            answer = endpoint.answer(payload, time_remaining_s)
+            call = Call(metadata, peer, time_left_s if time_left_s is not None and time_left_s < 1e9 else None)
+            answer = endpoint.answer(payload, call)
             if isinstance(answer, CoroutineType):
                 self._tasks[call_id] = self._loop.create_task(self._answer_later(call_id, answer))
             else:

@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from time import perf_counter_ns
+from typing import cast
 
 import grpc
 import pytest
@@ -10,8 +13,9 @@ from opportune.v1 import profile_service_pb2
 from opportune.v1.profile_pb2 import Profile
 from opportune.v1.profile_service_pb2 import GetProfileRequest
 
-from server.domain.errors import invalid_field
-from server.wire.endpoint import DEFAULT_LIMIT_BYTES, Answer, Endpoint, StreamEndpoint, endpoints
+from server.domain.errors import ErrorReason, OpportuneError, invalid_field
+from server.wire.call import Call
+from server.wire.endpoint import DEFAULT_LIMIT_BYTES, Answer, Endpoint, Stream, StreamEndpoint, endpoints
 from server.wire.status import DETAILS_KEY, WireStatus
 
 SERVICE = profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"]
@@ -27,7 +31,7 @@ def endpoint(handler: Handler, limit_bytes: int = DEFAULT_LIMIT_BYTES, *, is_asy
 
 async def answer(asked: Endpoint, payload: bytes, time_remaining_s: float | None = None) -> Answer:
     """What an endpoint of either kind answers."""
-    given = asked.answer(payload, time_remaining_s)
+    given = asked.answer(payload, Call(time_left_s=time_remaining_s))
     return await given if isinstance(given, Coroutine) else given
 
 
@@ -146,6 +150,68 @@ async def test_cancellation_passes_through_a_coroutine_handler() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+class Told(list[tuple[str, int]]):
+    """An observer that keeps what it is told."""
+
+    def __call__(self, path: str, call: Call, code: int, started_ns: int) -> None:
+        """Keeps path and code."""
+        assert 0 < started_ns <= perf_counter_ns()
+        self.append((path, code))
+
+
+def shut(path: str, call: Call) -> None:
+    """A guard that lets nobody pass."""
+    raise OpportuneError(ErrorReason.DEADLINE_PASSED, f"{call.value('who')} must not call {path}")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(("handler", "code"), [(echo, 0), (fail, 13), (refuse, 3)])
+async def test_observers_are_told_how_each_call_ended(handler: Handler, code: int, is_async: bool) -> None:
+    told = Told()
+    asked = replace(endpoint(handler, is_async=is_async), observers=(told,))
+
+    await answer(asked, PAYLOAD)
+
+    assert told == [("/service/Method", code)]
+
+
+async def test_guards_refuse_before_anything_is_read() -> None:
+    told = Told()
+    asked = replace(endpoint(fail), guards=(shut,), observers=(told,))
+
+    refused = await answer(asked, b"\xff", None)
+
+    assert isinstance(refused, WireStatus) and refused.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert told == [("/service/Method", 4)]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(None, 0), (invalid_field("customer_id", "is empty"), 3), (ZeroDivisionError(), 13)]
+)
+async def test_observers_are_told_how_each_stream_ended(error: Exception | None, code: int) -> None:
+    told = Told()
+
+    async def serve(stream: object) -> None:
+        if error is not None:
+            raise error
+
+    asked = StreamEndpoint("/service/Stream", GetProfileRequest, serve, DEFAULT_LIMIT_BYTES, observers=(told,))
+    status = await asked.serve(cast(Stream, None), Call())
+
+    assert (status.code.value[0] if status else 0) == code
+    assert told == [("/service/Stream", code)]
+
+
+async def test_stream_that_a_guard_refuses_does_not_begin() -> None:
+    async def serve(stream: object) -> None:
+        raise AssertionError("never begins")
+
+    asked = StreamEndpoint("/service/Stream", GetProfileRequest, serve, DEFAULT_LIMIT_BYTES, (shut,))
+    status = await asked.serve(cast(Stream, None), Call((("who", "till-4"),)))
+
+    assert status is not None and status.message == "till-4 must not call /service/Stream"
 
 
 class Servicer:
