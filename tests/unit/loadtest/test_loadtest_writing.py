@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,13 +73,16 @@ def test_freshness_finds_every_probe_while_deltas_stream_in(left_behind: Callabl
     assert not left_behind()
 
 
-def test_mixed_compares_rankings_without_and_with_deltas(left_behind: Callable[[], set[int]]) -> None:
-    figures = mixed(MixedOptions(20, 900, "grpcio", rate_rps=100, deltas_per_s=200, seconds=0.5), fake)
+def test_mixed_compares_rankings_alone_with_those_beside_other_work(left_behind: Callable[[], set[int]]) -> None:
+    options = MixedOptions(20, 900, "grpcio", rate_rps=100, deltas_per_s=200, shoppers_per_s=20, seconds=0.5)
+    figures: dict[str, Any] = mixed(options, fake)
 
     assert figures["errors"] == 0
     assert float(str(figures["p99_ratio"])) > 0
-    assert {"rank_p99_ms_without", "rank_p99_ms_with"} <= set(figures)
-    assert "without" in mixed_table(figures)
+    assert {"rank_p99_ms_without", "rank_p99_ms_with", "rank_p99_ms_with_everything"} <= set(figures)
+    assert figures["shoppers"]["outcomes"]["ATTRIBUTION_ATTRIBUTED"] > 0
+    assert len(figures["published_s"]) >= 1
+    assert "everything" in mixed_table(figures)
     assert not left_behind()
 
 
