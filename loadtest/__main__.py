@@ -12,6 +12,7 @@ from loadtest.arguments import parser
 from loadtest.audience import AudienceOptions, audience
 from loadtest.batch import BatchOptions, batch
 from loadtest.caps import CapsOptions, OvershotError, caps, caps_table
+from loadtest.cold import ColdOptions, cold
 from loadtest.counter import MiscountedError
 from loadtest.deltas import DeltasOptions, deltas
 from loadtest.freshness import FreshnessOptions, freshness
@@ -32,6 +33,7 @@ from loadtest.thresholds import BoundsError, check, read_bounds
 from loadtest.writing_report import (
     audience_table,
     batch_table,
+    cold_table,
     deltas_table,
     freshness_table,
     memory_table,
@@ -78,6 +80,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "caps": Scenario(CapsOptions, caps, caps_table),
     "audience": Scenario(AudienceOptions, audience, audience_table),
     "batch": Scenario(BatchOptions, batch, batch_table),
+    "cold": Scenario(ColdOptions, cold, cold_table),
     "replay": Scenario(ReplayOptions, replay, replay_table),
 }
 

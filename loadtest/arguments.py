@@ -60,6 +60,10 @@ def _add_writing(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     recover.add_argument(
         "--tail", type=_positive, default=100_000, help="entries behind the snapshot (default: 100000)"
     )
+    cold = scenarios.add_parser("cold", help="from a server's start to its first answers")
+    cold.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
+    _add_profiles(cold, 100_000)
+    cold.add_argument("--runs", type=_positive, default=5, help="starts (default: 5)")
     batch = scenarios.add_parser("batch", help="rank-all: every customer of a data folder in one process")
     batch.add_argument("--offers", type=_positive, default=200, help="candidates (default: 200)")
     _add_profiles(batch, 1_000_000)

@@ -108,6 +108,24 @@ def recover_table(figures: Mapping[str, Any]) -> str:
     return _table(title, rows, [*notes, *_notes(figures)])
 
 
+def cold_table(figures: Mapping[str, Any]) -> str:
+    """The scenario `cold`: the start, and the first answers beside later ones."""
+    rows = [
+        _heads("", ["", "ratio"]),
+        _row("exec to SERVING, s (median)", [figures["ready_s"], figures["ready_ratio_to_empty"]], ".2f"),
+        _row("empty servicer to its first answer, s", [figures["empty_s"], 1], ".2f"),
+        _row("first ranking, ms", [figures["first_ms"], figures["first_ratio_to_warm"]], ".2f"),
+        _row(
+            "first hundred, p50, ms", [figures["first_hundred_p50_ms"], figures["first_hundred_ratio_to_warm"]], ".2f"
+        ),
+        _row("first hundred, worst, ms", [figures["first_hundred_worst_ms"]], ".2f"),
+        _row("warm, p50, ms", [figures["warm_p50_ms"], 1], ".2f"),
+    ]
+    title = f"Cold start: {figures['candidates']:,} offers, {figures['profiles']:,} profiles in a snapshot, "
+    notes = [f"{figures['samples']} starts, with a warm page cache; rankings one after the other on one connection."]
+    return _table(title + f"{figures['transport']} transport", rows, [*notes, *_notes(figures)])
+
+
 def audience_table(figures: Mapping[str, Any]) -> str:
     """The scenario `audience`: counting alone, then RankOffers without and with it."""
     rows = [
