@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := deploy/requirements.lock
 
-.PHONY: help install run test check format lock train bench torture clean
+.PHONY: help install run test check format lock train bench bench-check torture clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -38,6 +38,15 @@ train: install ## Make the shipped models again from the data set
 bench: install ## Measure ranking beside an empty stock grpc.aio call
 	@$(BIN)/python -m loadtest rank --offers 1000 --profiles 100000 --transport native --seconds 20
 
+BENCH := .bench
+bench-check: install ## Measure briefly and hold the ratios against loadtest/thresholds.toml
+	@mkdir -p $(BENCH)
+	@$(BIN)/python -m loadtest rank --offers 100 --profiles 20000 --seconds 10 --json $(BENCH)/rank_100.json
+	@$(BIN)/python -m loadtest rank --offers 1000 --profiles 20000 --seconds 10 --json $(BENCH)/rank_1000.json
+	@$(BIN)/python -m loadtest mixed --profiles 20000 --seconds 10 --json $(BENCH)/mixed.json
+	@$(BIN)/python -m loadtest caps --rounds 200 --json $(BENCH)/caps.json
+	@$(BIN)/python -m loadtest check $(BENCH)/*.json
+
 N ?= 1000
 torture: install ## Kill servers N times (1000) and look for anything lost or applied twice
 	@$(BIN)/python -m tests.recovery --kills $(N)
@@ -50,4 +59,4 @@ lock: ## Resolve the dependencies anew into deploy/*.lock (needs uv)
 	@printf 'hatchling\ngrpcio-tools==1.85.1\ngoogleapis-common-protos\n' | $(COMPILE) -c $(LOCK) - -o deploy/build.lock
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

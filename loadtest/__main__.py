@@ -12,12 +12,14 @@ from loadtest.arguments import parser
 from loadtest.audience import AudienceOptions, audience
 from loadtest.batch import BatchOptions, batch
 from loadtest.caps import CapsOptions, OvershotError, caps, caps_table
+from loadtest.cold import ColdOptions, cold
 from loadtest.counter import MiscountedError
 from loadtest.deltas import DeltasOptions, deltas
 from loadtest.freshness import FreshnessOptions, freshness
 from loadtest.ingest import RejectedError
 from loadtest.memory import MemoryOptions, memory
 from loadtest.mixed import MixedOptions, mixed
+from loadtest.picture import picture
 from loadtest.probe import NotRankedError
 from loadtest.rank import RankOptions, rank
 from loadtest.read_back import NotKeptError
@@ -27,9 +29,11 @@ from loadtest.report import rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
 from loadtest.serving import ServerFailedError
 from loadtest.target import GeneratorFailedError
+from loadtest.thresholds import BoundsError, check, read_bounds
 from loadtest.writing_report import (
     audience_table,
     batch_table,
+    cold_table,
     deltas_table,
     freshness_table,
     memory_table,
@@ -76,6 +80,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "caps": Scenario(CapsOptions, caps, caps_table),
     "audience": Scenario(AudienceOptions, audience, audience_table),
     "batch": Scenario(BatchOptions, batch, batch_table),
+    "cold": Scenario(ColdOptions, cold, cold_table),
     "replay": Scenario(ReplayOptions, replay, replay_table),
 }
 
@@ -83,6 +88,8 @@ SCENARIOS: Mapping[str, Scenario] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a scenario. Exit status 0, 1 if it failed, 130 if it was interrupted."""
     options = parser(__doc__).parse_args(arguments)
+    if options.scenario in READERS:
+        return _read(options)
     scenario = SCENARIOS[options.scenario]
     _bound(_seconds_max(options))
     try:
@@ -97,6 +104,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_json(options.json, figures)
     print(scenario.table(figures))
     return 0
+
+
+def _read(options: argparse.Namespace) -> int:
+    """Does something with figures that are there already."""
+    try:
+        return READERS[options.scenario](options)
+    except BoundsError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _draw(options: argparse.Namespace) -> int:
+    picture(options.files, options.out)
+    return 0
+
+
+READERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "check": lambda options: 0 if check(options.files, read_bounds()) else 1,
+    "picture": _draw,
+}
 
 
 def _chosen(scenario: Scenario, options: argparse.Namespace) -> object:

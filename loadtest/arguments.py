@@ -14,6 +14,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     for scenario in scenarios.choices.values():
         scenario.add_argument("--transport", choices=("native", "grpcio"), default="native")
         scenario.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
+    _add_reading(scenarios)
     for name in ("rank", "scaling", "deltas", "freshness", "mixed", "audience"):
         scenarios.choices[name].add_argument(
             "--hold-cores", action="store_true", help="spin on idle cores, for machines that take them away"
@@ -59,6 +60,10 @@ def _add_writing(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     recover.add_argument(
         "--tail", type=_positive, default=100_000, help="entries behind the snapshot (default: 100000)"
     )
+    cold = scenarios.add_parser("cold", help="from a server's start to its first answers")
+    cold.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
+    _add_profiles(cold, 100_000)
+    cold.add_argument("--runs", type=_positive, default=5, help="starts (default: 5)")
     batch = scenarios.add_parser("batch", help="rank-all: every customer of a data folder in one process")
     batch.add_argument("--offers", type=_positive, default=200, help="candidates (default: 200)")
     _add_profiles(batch, 1_000_000)
@@ -69,6 +74,15 @@ def _add_replay(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]"
     replay.add_argument("--decisions", type=_positive, default=50_000, help="to make and replay (default: 50000)")
     replay.add_argument("--customers", type=_positive, default=2_000, help="who are asked for (default: 2000)")
     replay.add_argument("--seed", type=int, default=11, help="of everything that chance decides (default: 11)")
+
+
+def _add_reading(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """What is done with figures that scenarios have written."""
+    check = scenarios.add_parser("check", help="hold figures against loadtest/thresholds.toml")
+    picture = scenarios.add_parser("picture", help="draw figures")
+    picture.add_argument("--out", type=Path, metavar="SVG", required=True, help="where to draw them")
+    for reader in (check, picture):
+        reader.add_argument("files", type=Path, nargs="+", metavar="FILE", help="figures that --json has written")
 
 
 def _add_profiles(scenario: argparse.ArgumentParser, default: int) -> None:

@@ -23,6 +23,7 @@ from loadtest.closed_loop import closed_loop
 from loadtest.delta_stream import DeltaTransport
 from loadtest.fresh_probe import ProbeTransport
 from loadtest.open_loop import OpenLoop, poisson
+from loadtest.shopper import ShopperTransport
 from loadtest.tally import Tally
 from loadtest.transport import GrpcTransport
 
@@ -48,6 +49,7 @@ class Transport(Protocol):
 TRANSPORTS: Mapping[str, Callable[[str], Transport]] = {
     "rank": GrpcTransport,
     "deltas": DeltaTransport,
+    "shoppers": ShopperTransport,
     "probe-acknowledged": lambda address: ProbeTransport(address, acknowledged=True),
     "probe-at-once": lambda address: ProbeTransport(address, acknowledged=False),
 }

@@ -7,6 +7,8 @@ from hdrh.histogram import HdrHistogram
 
 US_PER_S = 1_000_000
 LONGEST_US = 60 * US_PER_S
+CURVE = (50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99)
+"""The percentiles that a curve is drawn through."""
 
 
 class Latencies:
@@ -22,6 +24,11 @@ class Latencies:
     def percentile_ms(self, percent: float) -> float:
         """The duration that this many percent of the calls did not exceed; 0 if there were none."""
         return float(self._histogram.get_value_at_percentile(percent)) / 1000 if self.count else 0.0
+
+    def curve(self) -> dict[str, float]:
+        """Milliseconds by percentile, as far out as there are ten calls beyond: further out it is chance."""
+        beyond = (percent for percent in CURVE if self.count * (100 - percent) >= 1_000)
+        return {f"{percent:g}": self.percentile_ms(percent) for percent in beyond}
 
     @property
     def count(self) -> int:

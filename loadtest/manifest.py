@@ -63,17 +63,18 @@ offer = {offer}
 """
 
 
-def write(models: Path, seed: int) -> None:
-    """Writes the model below `models`, as `synthetic-mlp/1`."""
-    directory = models / NAME / VERSION
+def write(models: Path, seed: int, version: str = VERSION) -> str:
+    """Writes a version of the model below `models`, and returns its name there: `synthetic-mlp/1`."""
+    directory = models / NAME / version
     directory.mkdir(parents=True)
     perceptron = Perceptron.seeded(seed)
     content = perceptron.onnx_bytes()
     (directory / "model.onnx").write_bytes(content)
-    (directory / "manifest.toml").write_text(_manifest(perceptron, hashlib.sha256(content).hexdigest(), seed))
+    (directory / "manifest.toml").write_text(_manifest(perceptron, hashlib.sha256(content).hexdigest(), seed, version))
+    return f"{NAME}/{version}"
 
 
-def _manifest(perceptron: Perceptron, sha256: str, seed: int) -> str:
+def _manifest(perceptron: Perceptron, sha256: str, seed: int, version: str) -> str:
     customer = sample((*CUSTOMER, *CONTEXT), 1, seed + 1)
     offer = offer_features(GOLDEN_ROWS, seed + 1).astype(np.float32)
     output = perceptron.forward(customer, offer)[:, 0]
@@ -81,7 +82,7 @@ def _manifest(perceptron: Perceptron, sha256: str, seed: int) -> str:
     features += [_feature("context", attribute) for attribute in CONTEXT]
     return TEMPLATE.format(
         name=NAME,
-        version=VERSION,
+        version=version,
         sha256=sha256,
         customer_features="\n".join(features),
         offer_features="\n".join(_feature("offer", Attribute(name, "number")) for name in OFFER),

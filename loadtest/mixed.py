@@ -1,13 +1,17 @@
-"""The scenario `mixed`: what RankOffers loses while 5,000 deltas a second stream in and become durable.
+"""The scenario `mixed`: what RankOffers loses while the rest of the work goes on.
 
-Open loop at one rate, windows without and with the stream in turn, on one server.
+Open loop at one rate on one server, three kinds of windows in turn: alone; while 5,000 deltas a second stream in and
+become durable; and with everything: besides, 100 shoppers a second rank and report outcomes, and in the middle of each
+window a catalog is published that switches to another model.
 """
 
 import contextlib
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
-from loadtest.beside import Beside
+from loadtest.beside import LEAD_S, Beside
 from loadtest.calm import in_turn
 from loadtest.ground import Serve, fill, prepared
 from loadtest.probe import probe
@@ -17,6 +21,8 @@ from loadtest.setting import now, setting
 from loadtest.spinner import spinners
 from loadtest.stage import REQUESTS
 from loadtest.steady import SLICE_S, WARM_UP_S, Steady
+from loadtest.switching import Switching, with_other_model
+from loadtest.tally import OK
 from loadtest.target import Target, Window
 
 DELTAS_PER_MESSAGE = 10
@@ -32,6 +38,7 @@ class MixedOptions:
     transport: str = "native"
     rate_rps: int = 500
     deltas_per_s: int = 5_000
+    shoppers_per_s: int = 100
     seconds: float = 20.0
     hold_cores: bool = False
 
@@ -41,6 +48,7 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
     started = now()
     with contextlib.ExitStack() as stack:
         ground, workload = stack.enter_context(prepared(options.offers, options.profiles, options.transport, serve))
+        catalogs = with_other_model(workload)
         server = stack.enter_context(ground.server())
         fill(server, options.profiles)
         requests = workload.requests(REQUESTS)
@@ -48,9 +56,11 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         messages = list(workload.messages(DELTAS_PREPARED, DELTAS_PER_MESSAGE))
         stream = stack.enter_context(ground.target("stream", server, messages, "deltas"))
         beside = Beside(stream, options.deltas_per_s / DELTAS_PER_MESSAGE, DELTAS_PER_MESSAGE)
+        shoppers = stack.enter_context(ground.target("shoppers", server, requests, "shoppers"))
+        work = _Work(beside, Beside(shoppers, options.shoppers_per_s, 1), Switching(server.address, catalogs))
         ranked = stack.enter_context(ground.target("rank", server, requests, "rank"))
         with spinners() if options.hold_cores else contextlib.nullcontext():
-            without, beside_stream = _measure(ranked, beside, options)
+            without, beside_stream, beside_all = _measure(ranked, work, options)
     return {
         "scenario": "mixed",
         "transport": options.transport,
@@ -59,28 +69,66 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         "rate_rps": options.rate_rps,
         **_figures("without", without),
         **_figures("with", beside_stream),
+        **_figures("with_everything", beside_all),
         "p50_ratio": beside_stream.p50_ms / without.p50_ms,
         "p99_ratio": beside_stream.p99_ms / without.p99_ms,
+        "p99_ratio_with_everything": beside_all.p99_ms / without.p99_ms,
         "stream": beside.figures(),
+        "shoppers": work.shopping(),
+        "published_s": work.switching.took_s,
         "eligible_mean": sample.eligible_mean,
-        "rungs_sampled": dict(without.rungs + beside_stream.rungs),
+        "rungs_sampled": dict(without.rungs + beside_stream.rungs + beside_all.rungs),
         "filesystem": dict(ground.disk),
-        **setting([without, beside_stream, beside.steady], started),
+        **setting([without, beside_stream, beside_all, beside.steady, work.shoppers.steady], started),
     }
 
 
-def _measure(ranked: Target, beside: Beside, options: MixedOptions) -> list[Steady]:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What goes on beside the rankings."""
+
+    deltas: Beside
+    shoppers: Beside
+    switching: Switching
+
+    def window(self, measure: Callable[[], Window], seconds: float) -> Window:
+        """Runs a window of so many seconds, warm-up included, with all of it."""
+
+        def switched() -> Window:
+            return self.switching.window(measure, seconds)
+
+        def shopped() -> Window:
+            return self.shoppers.window(switched, seconds)
+
+        return self.deltas.window(shopped, seconds + 2 * LEAD_S)
+
+    def shopping(self) -> dict[str, object]:
+        """What became of the outcomes that shoppers have reported."""
+        windows = self.shoppers.windows
+        attributions = sum((window.rungs for window in windows), Counter[str]())
+        return {
+            "per_s": sum(window.statuses[OK] for window in windows) / sum(window.seconds for window in windows),
+            "outcomes": dict(attributions),
+            "errors": sum(window.errors.total() for window in windows),
+        }
+
+
+def _measure(ranked: Target, work: _Work, options: MixedOptions) -> list[Steady]:
     slices = ceil(options.seconds / SLICE_S)
     slice_s = options.seconds / slices
-    say(f"{options.rate_rps:,} rankings/s, without and with {options.deltas_per_s:,} deltas/s, in turn")
+    say(f"{options.rate_rps:,} rankings/s: alone, with {options.deltas_per_s:,} deltas/s, with everything, in turn")
 
     def alone() -> Window:
         return ranked.open(options.rate_rps, slice_s, WARM_UP_S)
 
     def streaming_in() -> Window:
-        return beside.window(alone, WARM_UP_S + slice_s)
+        return work.deltas.window(alone, WARM_UP_S + slice_s)
 
-    return [Steady.of(windows) for windows in in_turn([alone, streaming_in], slices, 2 * slices)]
+    def with_everything() -> Window:
+        return work.window(alone, WARM_UP_S + slice_s)
+
+    kinds = [alone, streaming_in, with_everything]
+    return [Steady.of(windows) for windows in in_turn(kinds, slices, 2 * slices)]
 
 
 def _figures(how: str, steady: Steady) -> dict[str, object]:

@@ -62,6 +62,9 @@ def _figures(saturated: list[Saturation], rate_rps: float, steady: list[Steady])
         "p50_ms": ours_steady.p50_ms,
         "p99_ms": ours_steady.p99_ms,
         "p999_ms": ours_steady.p999_ms,
+        "p99_to_p50": ours_steady.p99_ms / ours_steady.p50_ms,
+        "p99_ratio_to_empty": ours_steady.p99_ms / empty_steady.p99_ms,
+        "curve_ms": ours_steady.curve,
         "errors": (ours.errors + ours_steady.errors).total(),
         "empty": {
             "saturated_rps": empty.rate_rps,
@@ -69,6 +72,7 @@ def _figures(saturated: list[Saturation], rate_rps: float, steady: list[Steady])
             "p50_ms": empty_steady.p50_ms,
             "p99_ms": empty_steady.p99_ms,
             "p999_ms": empty_steady.p999_ms,
+            "curve_ms": empty_steady.curve,
             "errors": (empty.errors + empty_steady.errors).total(),
             "errors_by_code": dict(empty.errors + empty_steady.errors),
         },

@@ -1,7 +1,7 @@
 """Latency at a rate that a server can hold: open loop, in slices, several servers in turn."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Self
@@ -31,6 +31,7 @@ class Steady:
     others_percent: float
     errors: Counter[str]
     rungs: Counter[str]
+    curve: Mapping[str, float]
 
     @classmethod
     def of(cls, windows: Sequence[Window]) -> Self:
@@ -46,6 +47,7 @@ class Steady:
             others_percent=max(window.others_percent for window in windows),
             errors=sum((window.errors for window in windows), Counter[str]()),
             rungs=sum((window.rungs for window in windows), Counter[str]()),
+            curve=latencies.curve(),
         )
 
 

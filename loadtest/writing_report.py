@@ -57,23 +57,24 @@ def freshness_table(figures: Mapping[str, Any]) -> str:
 
 
 def mixed_table(figures: Mapping[str, Any]) -> str:
-    """The scenario `mixed`: RankOffers without and with the stream, and the ratio."""
+    """The scenario `mixed`: RankOffers alone, with the stream, and with everything."""
+    kinds = ("without", "with", "with_everything")
     rows = [
-        _heads("", ["without", "with", "ratio"]),
-        *(
-            _row(
-                f"{name}, ms",
-                [figures[f"rank_{name}_ms_without"], figures[f"rank_{name}_ms_with"], figures[f"{name}_ratio"]],
-                ".2f",
-            )
-            for name in ("p50", "p99")
-        ),
-        _row("samples", [figures["samples_without"], figures["samples_with"]], ",d"),
+        _heads("", ["alone", "deltas", "everything"]),
+        _row("p50, ms", [figures[f"rank_p50_ms_{kind}"] for kind in kinds], ".2f"),
+        _row("p99, ms", [figures[f"rank_p99_ms_{kind}"] for kind in kinds], ".2f"),
+        _row("p99, times that alone", [1, figures["p99_ratio"], figures["p99_ratio_with_everything"]], ".2f"),
+        _row("samples", [figures[f"samples_{kind}"] for kind in kinds], ",d"),
     ]
-    title = f"RankOffers without and with deltas streaming in: {figures['candidates']:,} offers, "
+    shoppers, published = figures["shoppers"], figures["published_s"]
+    everything = (
+        f"Everything: the deltas, {shoppers['per_s']:.0f} shoppers/s whose outcomes were {shoppers['outcomes']}, "
+        f"and {len(published)} catalogs published, each with another model, in {max(published):.1f} s at most."
+    )
+    title = f"RankOffers alone and beside other work: {figures['candidates']:,} offers, "
     title += f"{figures['profiles']:,} profiles, {figures['transport']} transport"
-    notes = [f"Open loop at {figures['rate_rps']:,} calls/s, from the intended send time.", _streamed(figures)]
-    return _table(title, rows, [*notes, *_notes(figures)])
+    open_loop = f"Open loop at {figures['rate_rps']:,} calls/s, from the intended send time."
+    return _table(title, rows, [open_loop, _streamed(figures), everything, *_notes(figures)])
 
 
 def memory_table(figures: Mapping[str, Any]) -> str:
@@ -105,6 +106,24 @@ def recover_table(figures: Mapping[str, Any]) -> str:
     )
     notes = ["After each start the first calls saw the last delta that was acknowledged. The page cache was warm."]
     return _table(title, rows, [*notes, *_notes(figures)])
+
+
+def cold_table(figures: Mapping[str, Any]) -> str:
+    """The scenario `cold`: the start, and the first answers beside later ones."""
+    rows = [
+        _heads("", ["", "ratio"]),
+        _row("exec to SERVING, s (median)", [figures["ready_s"], figures["ready_ratio_to_empty"]], ".2f"),
+        _row("empty servicer to its first answer, s", [figures["empty_s"], 1], ".2f"),
+        _row("first ranking, ms", [figures["first_ms"], figures["first_ratio_to_warm"]], ".2f"),
+        _row(
+            "first hundred, p50, ms", [figures["first_hundred_p50_ms"], figures["first_hundred_ratio_to_warm"]], ".2f"
+        ),
+        _row("first hundred, worst, ms", [figures["first_hundred_worst_ms"]], ".2f"),
+        _row("warm, p50, ms", [figures["warm_p50_ms"], 1], ".2f"),
+    ]
+    title = f"Cold start: {figures['candidates']:,} offers, {figures['profiles']:,} profiles in a snapshot, "
+    notes = [f"{figures['samples']} starts, with a warm page cache; rankings one after the other on one connection."]
+    return _table(title + f"{figures['transport']} transport", rows, [*notes, *_notes(figures)])
 
 
 def audience_table(figures: Mapping[str, Any]) -> str:

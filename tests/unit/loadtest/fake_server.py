@@ -19,13 +19,21 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from opportune.v1 import profile_service_pb2 as pb
 from opportune.v1.audience_service_pb2 import CountAudienceRequest, CountAudienceResponse
+from opportune.v1.catalog_service_pb2 import ApplyCatalogRequest, ApplyCatalogResponse
 from opportune.v1.decision_pb2 import DECISION_VIEW_FULL, REASON_LOST, RUNG_FULL, Decision
 from opportune.v1.decision_service_pb2 import RankOffersRequest, RankOffersResponse
+from opportune.v1.outcome_pb2 import ATTRIBUTION_ATTRIBUTED
+from opportune.v1.outcome_service_pb2 import ReportOutcomesRequest, ReportOutcomesResponse
 from opportune.v1.profile_pb2 import Profile, ProfileDelta
 
 LOST = 25
 PROBE = "probe"
-SERVICES = {"RankOffers": "opportune.v1.DecisionService", "CountAudience": "opportune.v1.AudienceService"}
+SERVICES = {
+    "RankOffers": "opportune.v1.DecisionService",
+    "CountAudience": "opportune.v1.AudienceService",
+    "ApplyCatalog": "opportune.v1.CatalogService",
+    "ReportOutcomes": "opportune.v1.OutcomeService",
+}
 
 
 class Facts:
@@ -34,6 +42,7 @@ class Facts:
     def __init__(self, data: Path | None, settings: Sequence[str]) -> None:
         self._file = None if data is None else data / "facts.json"
         self.offset = 0
+        self.catalogs = 1
         self.probes: set[str] = set()
         self.loaded: dict[str, tuple[pb.LoadProfilesRequest, int]] = {}
         self.miscounts = "miscount" in settings
@@ -110,6 +119,16 @@ class Service:
         count = sum(_matched(loaded) for loaded in batches) + self._facts.miscounts
         return CountAudienceResponse(count=count, customers=len(self._facts.loaded), profile_version=1)
 
+    async def publish(self, request: ApplyCatalogRequest, context: object) -> ApplyCatalogResponse:
+        self._facts.catalogs += 1
+        return ApplyCatalogResponse(catalog_version=self._facts.catalogs)
+
+    async def report(self, request: ReportOutcomesRequest, context: object) -> ReportOutcomesResponse:
+        response = ReportOutcomesResponse()
+        for _ in request.outcomes:
+            response.results.add(attribution=ATTRIBUTION_ATTRIBUTED)
+        return response
+
 
 def _matched(loaded: pb.LoadProfilesRequest) -> int:
     """The customers of a batch who are in the audience of the load test, whatever the request's condition says."""
@@ -127,6 +146,8 @@ def handlers(service: Service) -> dict[str, Any]:
         ("LoadProfiles", stream, service.load, pb.LoadProfilesRequest),
         ("GetProfile", unary, service.get_profile, pb.GetProfileRequest),
         ("CountAudience", unary, service.count, CountAudienceRequest),
+        ("ApplyCatalog", unary, service.publish, ApplyCatalogRequest),
+        ("ReportOutcomes", unary, service.report, ReportOutcomesRequest),
     )
     return {
         name: kind(handler, request.FromString, lambda reply: reply.SerializeToString())

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loadtest import folder
+from loadtest.cold import ColdOptions, cold
 from loadtest.deltas import DeltasOptions, deltas
 from loadtest.freshness import FreshnessOptions, freshness
 from loadtest.memory import MemoryOptions, memory
@@ -14,7 +16,7 @@ from loadtest.read_back import NotKeptError
 from loadtest.recover import RecoverOptions, recover
 from loadtest.serving import ServeCommand, durable
 from loadtest.workload import Workload
-from loadtest.writing_report import deltas_table, freshness_table, memory_table, mixed_table, recover_table
+from loadtest.writing_report import cold_table, deltas_table, freshness_table, memory_table, mixed_table, recover_table
 
 FAKE = str(Path(__file__).parent / "fake_server.py")
 SETTING = {"steal_percent", "filesystem", "started", "machine"}
@@ -27,7 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "deltas.WINDOW_S": 0.2, "deltas.ROUNDS_MAX": 1, "deltas.PREPARED": {100: 2_000, 1: 200},
         "deltas.SAMPLES_WANTED": 100, "steady.WARM_UP_S": 0.1, "beside.WARM_UP_S": 0.1, "beside.LEAD_S": 0.1,
         "freshness.WARM_UP_S": 0.1, "freshness.SLICE_S": 0.4, "mixed.WARM_UP_S": 0.1, "memory.SETTLES_WITHIN_S": 0.1,
-        "memory.STEP_S": 0.05, "recover.WINDOW_S": 0.1,
+        "memory.STEP_S": 0.05, "recover.WINDOW_S": 0.1, "cold.CALLS": 200, "cold.LAST": 50,
     }.items():  # fmt: skip
         monkeypatch.setattr(f"loadtest.{name}", value)
 
@@ -72,13 +74,16 @@ def test_freshness_finds_every_probe_while_deltas_stream_in(left_behind: Callabl
     assert not left_behind()
 
 
-def test_mixed_compares_rankings_without_and_with_deltas(left_behind: Callable[[], set[int]]) -> None:
-    figures = mixed(MixedOptions(20, 900, "grpcio", rate_rps=100, deltas_per_s=200, seconds=0.5), fake)
+def test_mixed_compares_rankings_alone_with_those_beside_other_work(left_behind: Callable[[], set[int]]) -> None:
+    options = MixedOptions(20, 900, "grpcio", rate_rps=100, deltas_per_s=200, shoppers_per_s=20, seconds=0.5)
+    figures: dict[str, Any] = mixed(options, fake)
 
     assert figures["errors"] == 0
     assert float(str(figures["p99_ratio"])) > 0
-    assert {"rank_p99_ms_without", "rank_p99_ms_with"} <= set(figures)
-    assert "without" in mixed_table(figures)
+    assert {"rank_p99_ms_without", "rank_p99_ms_with", "rank_p99_ms_with_everything"} <= set(figures)
+    assert figures["shoppers"]["outcomes"]["ATTRIBUTION_ATTRIBUTED"] > 0
+    assert len(figures["published_s"]) >= 1
+    assert "everything" in mixed_table(figures)
     assert not left_behind()
 
 
@@ -90,6 +95,18 @@ def test_memory_loads_everybody_and_reads_some_of_them_back(left_behind: Callabl
     assert float(str(figures["load_s"])) > 0
     assert set(figures) >= SETTING
     assert "bytes/customer" in memory_table(figures)
+    assert not left_behind()
+
+
+def test_cold_compares_the_first_answers_with_later_ones(left_behind: Callable[[], set[int]]) -> None:
+    figures: dict[str, Any] = cold(ColdOptions(20, 900, "grpcio", runs=2), fake)
+
+    assert (figures["samples"], len(figures["ready_s_all"])) == (2, 2)
+    assert figures["empty_s"] > 0
+    assert 0 < figures["warm_p50_ms"] <= figures["first_hundred_worst_ms"]
+    assert figures["first_ratio_to_warm"] == pytest.approx(figures["first_ms"] / figures["warm_p50_ms"])
+    assert set(figures) >= SETTING
+    assert "first ranking" in cold_table(figures)
     assert not left_behind()
 
 
