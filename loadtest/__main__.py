@@ -16,6 +16,7 @@ from loadtest.cold import ColdOptions, cold
 from loadtest.counter import MiscountedError
 from loadtest.deltas import DeltasOptions, deltas
 from loadtest.freshness import FreshnessOptions, freshness
+from loadtest.guarded import GuardedOptions, guarded
 from loadtest.ingest import RejectedError
 from loadtest.memory import MemoryOptions, memory
 from loadtest.mixed import MixedOptions, mixed
@@ -25,7 +26,7 @@ from loadtest.rank import RankOptions, rank
 from loadtest.read_back import NotKeptError
 from loadtest.recover import RecoverOptions, recover
 from loadtest.replay import ReplayOptions, replay, replay_table
-from loadtest.report import rank_table, scaling_table, write_json
+from loadtest.report import guarded_table, rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
 from loadtest.serving import ServerFailedError
 from loadtest.target import GeneratorFailedError
@@ -72,6 +73,7 @@ class Scenario(NamedTuple):
 SCENARIOS: Mapping[str, Scenario] = {
     "rank": Scenario(RankOptions, rank, rank_table),
     "scaling": Scenario(ScalingOptions, scaling, scaling_table),
+    "guarded": Scenario(GuardedOptions, guarded, guarded_table),
     "deltas": Scenario(DeltasOptions, deltas, deltas_table),
     "freshness": Scenario(FreshnessOptions, freshness, freshness_table),
     "mixed": Scenario(MixedOptions, mixed, mixed_table),

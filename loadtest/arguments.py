@@ -27,6 +27,10 @@ def _add_ranking(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     rank.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
     _add_profiles(rank, 100_000)
     rank.add_argument("--demo", action="store_true", help="rank the demo's real catalog and customers")
+    guarded = scenarios.add_parser("guarded", help="RankOffers with and without tokens, metrics and log lines")
+    guarded.add_argument("--offers", type=_positive, default=100, help="candidates (default: 100)")
+    _add_profiles(guarded, 20_000)
+    guarded.add_argument("--windows", type=_positive, default=12, help="of each server (default: 12)")
     scaling = scenarios.add_parser("scaling", help="ten times the offers, a hundred times the profiles")
     for scenario in (rank, scaling):
         scenario.add_argument("--seconds", type=_seconds, default=20.0, help="open loop, each (default: 20)")

@@ -20,6 +20,7 @@ import uvloop
 
 from loadtest.clock import PreciseClock
 from loadtest.closed_loop import closed_loop
+from loadtest.credentials import TOKEN, bearer
 from loadtest.delta_stream import DeltaTransport
 from loadtest.fresh_probe import ProbeTransport
 from loadtest.open_loop import OpenLoop, poisson
@@ -48,6 +49,7 @@ class Transport(Protocol):
 
 TRANSPORTS: Mapping[str, Callable[[str], Transport]] = {
     "rank": GrpcTransport,
+    "rank-known": lambda address: GrpcTransport(address, bearer(TOKEN)),
     "deltas": DeltaTransport,
     "shoppers": ShopperTransport,
     "probe-acknowledged": lambda address: ProbeTransport(address, acknowledged=True),

@@ -1,12 +1,14 @@
 """Giving a server its profiles, several messages at a time."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import grpc
 from opportune.v1.profile_service_pb2 import ApplyProfileDeltasRequest, ApplyProfileDeltasResponse
 
+from loadtest.credentials import Metadata
 from loadtest.progress import say
 
 METHOD = "/opportune.v1.ProfileService/ApplyProfileDeltas"
@@ -19,26 +21,26 @@ class RejectedError(Exception):
     """The server refused a delta of the workload, which means that the two disagree about the schema."""
 
 
-def load_profiles(address: str, messages: Iterator[ApplyProfileDeltasRequest]) -> int:
+def load_profiles(address: str, messages: Iterator[ApplyProfileDeltasRequest], metadata: Metadata = ()) -> int:
     """Applies all deltas and returns how many; every one of them must be accepted."""
     loaded = said = 0
     with grpc.insecure_channel(address) as channel:
         apply = channel.unary_unary(
             METHOD, ApplyProfileDeltasRequest.SerializeToString, ApplyProfileDeltasResponse.FromString
         )
-        for loaded in _applied(apply, messages):
+        for loaded in _applied(partial(apply.future, timeout=DEADLINE_S, metadata=metadata), messages):
             if loaded - said >= SAY_EVERY:
                 say(f"{loaded:,} profiles loaded")
                 said = loaded
     return loaded
 
 
-def _applied(apply: Any, messages: Iterator[ApplyProfileDeltasRequest]) -> Iterator[int]:
+def _applied(begin: Callable[..., Any], messages: Iterator[ApplyProfileDeltasRequest]) -> Iterator[int]:
     """The running number of deltas applied, after each message, in the order of sending."""
     waiting: deque[tuple[int, Any]] = deque()
     applied = 0
     for message in messages:
-        waiting.append((len(message.deltas), apply.future(message, timeout=DEADLINE_S)))
+        waiting.append((len(message.deltas), begin(message)))
         if len(waiting) >= IN_FLIGHT:
             applied += _finish(*waiting.popleft())
             yield applied

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 from opportune.v1.decision_pb2 import DECISION_VIEW_FULL, REASON_LOST, RUNG_FULL, Decision
 from opportune.v1.decision_service_pb2 import RankOffersRequest, RankOffersResponse
 
+from loadtest.credentials import Metadata
 from loadtest.transport import METHOD
 
 REPLIES, EXPLAINED = 200, 30
@@ -27,12 +29,13 @@ class NotRankedError(Exception):
     """A server whose answers are not full rankings: measuring it would flatter it."""
 
 
-def probe(address: str, requests: Sequence[bytes]) -> Sample:
+def probe(address: str, requests: Sequence[bytes], metadata: Metadata = ()) -> Sample:
     """Asks for a few hundred decisions, and for the explanation of some."""
     with grpc.insecure_channel(address) as channel:
-        rank = channel.unary_unary(METHOD, RankOffersRequest.SerializeToString, RankOffersResponse.FromString)
+        call = channel.unary_unary(METHOD, RankOffersRequest.SerializeToString, RankOffersResponse.FromString)
+        rank = partial(call, timeout=DEADLINE_S, metadata=metadata)
         parsed = [RankOffersRequest.FromString(request) for request in requests[:REPLIES]]
-        replies = [rank(request, timeout=DEADLINE_S) for request in parsed]
+        replies = [rank(request) for request in parsed]
         eligible = [_eligible(rank, request) for request in parsed[:EXPLAINED]]
     _check([reply.decision for reply in replies])
     by_size = sorted((reply.SerializeToString() for reply in replies), key=len)
@@ -51,5 +54,5 @@ def _eligible(rank: Callable[..., RankOffersResponse], request: RankOffersReques
     explained = RankOffersRequest()
     explained.CopyFrom(request)
     explained.view = DECISION_VIEW_FULL
-    decision = rank(explained, timeout=DEADLINE_S).decision
+    decision = rank(explained).decision
     return len(decision.offers) + sum(one.reason == REASON_LOST for one in decision.exclusions)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loadtest.credentials import TOKEN, bearer
 from loadtest.generator import write_payloads
 from loadtest.ingest import load_profiles
 from loadtest.probe import Sample, probe
@@ -56,17 +57,24 @@ def demo() -> Workload:
 
 
 @contextlib.contextmanager
-def ranking(name: str, directory: Path, workload: Workload, transport: str, serve: ServeCommand) -> Iterator[Ranking]:
-    """Starts the server, loads the profiles, looks at some answers, and aims a generator at it."""
+def ranking(
+    name: str, directory: Path, workload: Workload, transport: str, serve: ServeCommand, *, known: bool = False
+) -> Iterator[Ranking]:
+    """Starts the server, loads the profiles, looks at some answers, and aims a generator at it.
+
+    Args:
+        known: Whether callers say who they are.
+    """
+    metadata = bearer(TOKEN) if known else ()
     port = free_port()
     say(f"Starting {name}: {workload.offers:,} offers, {transport} transport")
     with serving(serve(workload, port, transport), port, directory / f"{name}.log", is_healthy) as server:
         say(f"Loading {workload.profiles:,} profiles")
-        load_profiles(server.address, workload.deltas())
+        load_profiles(server.address, workload.deltas(), metadata)
         requests = workload.requests(REQUESTS)
-        sample = probe(server.address, requests)
+        sample = probe(server.address, requests, metadata)
         say(f"{sample.eligible_mean:.0f} offers eligible on average, answers of {len(sample.reply)} bytes")
-        with _aimed(name, server, directory, requests) as aimed:
+        with _aimed(name, server, directory, requests, "rank-known" if known else "rank") as aimed:
             yield Ranking(aimed, sample, requests)
 
 
@@ -84,8 +92,8 @@ def yardstick(directory: Path, ranking: Ranking) -> Iterator[Target]:
 
 
 def _aimed(
-    name: str, server: Server, directory: Path, requests: Sequence[bytes]
+    name: str, server: Server, directory: Path, requests: Sequence[bytes], transport: str = "rank"
 ) -> contextlib.AbstractContextManager[Target]:
     payloads = directory / f"{name}.requests"
     write_payloads(payloads, requests)
-    return target(name, server, payloads)
+    return target(name, server, payloads, transport)

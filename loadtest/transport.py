@@ -10,6 +10,7 @@ import grpc.aio
 from opportune.v1.decision_pb2 import Rung
 from opportune.v1.decision_service_pb2 import RankOffersResponse
 
+from loadtest.credentials import Metadata
 from loadtest.tally import OK
 
 METHOD = "/opportune.v1.DecisionService/RankOffers"
@@ -24,7 +25,8 @@ SAMPLE_EVERY = 256
 class GrpcTransport:
     """RankOffers on channels that do not share their connections; calls go round."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, metadata: Metadata = ()) -> None:
+        self._metadata = metadata or None
         options = [("grpc.use_local_subchannel_pool", 1)]
         self._channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(CONNECTIONS)]
         # Without serializers the library passes bytes through, so the generator does not pay for protobuf.
@@ -35,7 +37,7 @@ class GrpcTransport:
     async def send(self, payload: bytes) -> str:
         """Sends one serialised request and returns the status' name."""
         try:
-            reply = await next(self._calls)(payload, timeout=DEADLINE_S)
+            reply = await next(self._calls)(payload, timeout=DEADLINE_S, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             return str(error.code().name)
         self._sent += 1

@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from loadtest.guarded import GuardedOptions, guarded, with_guards
 from loadtest.rank import RankOptions, rank
-from loadtest.report import rank_table, scaling_table, write_json
+from loadtest.report import guarded_table, rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
 from loadtest.serving import ServerFailedError
-from loadtest.workload import Workload
+from loadtest.workload import SyntheticWorkload, Workload
+from server.settings import Settings
 
 FAKE = str(Path(__file__).parent / "fake_server.py")
 FIELDS = {
@@ -74,3 +78,25 @@ def test_server_that_ends_at_once_is_named_with_its_log_and_leaves_no_process(
         rank(RankOptions(20, 10, "grpcio", seconds=0.5, windows=1), broken)
 
     assert not left_behind()
+
+
+def test_guarded_compares_an_open_server_with_one_that_knows_its_callers(
+    monkeypatch: pytest.MonkeyPatch, left_behind: Callable[[], set[int]]
+) -> None:
+    monkeypatch.setattr("loadtest.guarded.with_guards", lambda serve, tokens: serve)
+
+    figures: dict[str, Any] = guarded(GuardedOptions(20, 900, "grpcio", windows=1), fake)
+
+    assert figures["errors"] == 0
+    costs = [figures[side]["cpu_us_per_call"] for side in ("open", "guarded")]
+    assert figures["added_us_per_call"] == pytest.approx(costs[1] - costs[0])
+    assert "Added by them" in guarded_table(figures)
+    assert not left_behind()
+
+
+def test_guards_are_settings_that_servers_have(tmp_path: Path) -> None:
+    command = with_guards(fake, tmp_path / "tokens")(SyntheticWorkload(tmp_path, 5, 5, date(2026, 11, 1)), 1, "native")
+
+    flags = [part.removeprefix("--").replace("-", "_") for part in command if part.startswith("--")]
+    assert len(flags) == 3
+    assert set(flags) <= set(Settings.model_fields)

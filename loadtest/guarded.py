@@ -1,0 +1,71 @@
+"""The scenario `guarded`: what a call costs more on a server that knows its callers and is watched.
+
+Two servers of one workload in turn, saturated: one open and silent, and one with static tokens, metrics, and log lines
+as JSON. Both have the same limits, which cannot be switched off; the difference is what the rest costs.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtest.credentials import known_tokens
+from loadtest.saturation import Saturation, saturate
+from loadtest.serving import HOST, ServeCommand, free_port, opportune
+from loadtest.setting import now, setting
+from loadtest.stage import ranking, synthetic, workspace
+from loadtest.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedOptions:
+    """What is ranked meanwhile; few offers, so that the difference is not lost in them."""
+
+    offers: int = 100
+    profiles: int = 20_000
+    transport: str = "native"
+    windows: int = 12
+
+
+def guarded(options: GuardedOptions, serve: ServeCommand = opportune) -> dict[str, object]:
+    """Runs the scenario and returns its figures as they go into the JSON file."""
+    started = now()
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(workspace())
+        workload = synthetic(directory / "workload", options.offers, options.profiles)
+        tokens = directory / "tokens"
+        tokens.write_text(known_tokens())
+        watched = with_guards(serve, tokens)
+        bare = stack.enter_context(ranking("open", directory, workload, options.transport, serve))
+        full = stack.enter_context(ranking("guarded", directory, workload, options.transport, watched, known=True))
+        without, with_all = saturate([bare.target, full.target], options.windows)
+    return {
+        "scenario": "guarded",
+        "transport": options.transport,
+        "candidates": options.offers,
+        "profiles": options.profiles,
+        "open": _figures(without),
+        "guarded": _figures(with_all),
+        "added_us_per_call": with_all.cpu_us_per_call - without.cpu_us_per_call,
+        "cpu_ratio": with_all.cpu_us_per_call / without.cpu_us_per_call,
+        "windows": options.windows,
+        **setting([without, with_all], started),
+    }
+
+
+def with_guards(serve: ServeCommand, tokens: Path) -> ServeCommand:
+    """The same server, which asks callers who they are, counts, and logs."""
+
+    def command(workload: Workload, port: int, transport: str) -> Sequence[str]:
+        watching = ["--metrics-listen", f"{HOST}:{free_port()}", "--log-format", "json"]
+        return [*serve(workload, port, transport), "--tokens", str(tokens), *watching]
+
+    return command
+
+
+def _figures(saturation: Saturation) -> dict[str, object]:
+    return {
+        "cpu_us_per_call": saturation.cpu_us_per_call,
+        "saturated_rps": saturation.rate_rps,
+        "callers": saturation.callers,
+    }
