@@ -57,6 +57,29 @@ def _latencies(axes: Any, figures: Mapping[str, Any]) -> None:
     _finish(axes)
 
 
+def _goodput(axes: Any, figures: Mapping[str, Any]) -> None:
+    """What is answered in time of what is asked, and how long those who are answered wait."""
+    steps = figures["steps"]
+    loads = [step["load"] for step in steps]
+    shares = [100 * step["goodput_rps"] / figures["peak_rps"] for step in steps]
+    axes.plot(loads, shares, "o-", color=OURS, ms=4, label="answered in time, % of the peak")
+    axes.plot(
+        loads, [100 * min(load, 1) for load in loads], "--", color=EMPTY, label="as much as can be, % of the peak"
+    )
+    axes.set_ylim(0, 115)
+    axes.set_xticks(loads, [f"{load:g} x" for load in loads])
+    axes.set_xlabel(f"load, as multiples of {figures['saturated']['rate_rps']:,.0f} calls/s, which saturate the server")
+    waits = axes.twinx()
+    waits.plot(loads, [step["p99_ms"] for step in steps], "s:", color=LATE, ms=4, label="p99 of those answered, ms")
+    waits.set_ylim(0, 1.15 * figures["deadline_ms"])
+    waits.spines[["top"]].set_visible(False)
+    axes.set_title(
+        f"Overload: {figures['candidates']:,} offers, every call with a deadline of {figures['deadline_ms']} ms",
+        loc="left",
+    )
+    _finish(axes, waits)
+
+
 def _stretched(percent: str) -> float:
     """Where a percentile stands: each 9 more takes as much room as the one before."""
     from math import log10
@@ -64,12 +87,13 @@ def _stretched(percent: str) -> float:
     return -log10(1 - float(percent) / 100)
 
 
-def _finish(axes: Any) -> None:
+def _finish(axes: Any, *twins: Any) -> None:
     axes.grid(color="#e6e9eb")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    drawn = [line for each in (axes, *twins) for line in each.get_lines()]
+    axes.legend(drawn, [line.get_label() for line in drawn], frameon=False)
 
 
-PICTURES = {"rank": _latencies}
+PICTURES = {"rank": _latencies, "overload": _goodput}
 """How the figures of a scenario are drawn."""

@@ -32,6 +32,20 @@ def test_latencies_are_drawn_beside_those_of_the_empty_call(tmp_path: Path) -> N
     assert any("100,000 samples" in text for text in texts)
 
 
+def test_goodput_is_drawn_against_load(tmp_path: Path) -> None:
+    steps = [{"load": load, "goodput_rps": 90.0 * min(load, 1), "p99_ms": 20.0 * load} for load in (0.5, 1.0, 2.0, 4.0)]
+    figures = {
+        "scenario": "overload", "candidates": 1000, "deadline_ms": 100, "peak_rps": 100.0,
+        "saturated": {"rate_rps": 95.0}, "steps": steps,
+    }  # fmt: skip
+    out = tmp_path / "overload.svg"
+
+    assert main(["picture", written(tmp_path, **figures), "--out", str(out)]) == 0
+
+    texts = {element.text for element in ET.parse(out).iter() if element.text}
+    assert {"0.5 x", "4 x", "p99 of those answered, ms"} <= texts
+
+
 def test_same_figures_give_the_same_bytes(tmp_path: Path) -> None:
     first, second = tmp_path / "first.svg", tmp_path / "second.svg"
     for out in (first, second):
