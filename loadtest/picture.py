@@ -50,6 +50,7 @@ def _latencies(axes: Any, figures: Mapping[str, Any]) -> None:
     axes.set_xticks([_stretched(percent) for percent in ticks], [f"p{percent}" for percent in ticks])
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g} ms")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_title(
         f"Latency from the intended send time at {figures['rate_rps']:,.0f} calls/s, {figures['samples']:,} samples",
         loc="left",
@@ -77,7 +78,7 @@ def _goodput(axes: Any, figures: Mapping[str, Any]) -> None:
         f"Overload: {figures['candidates']:,} offers, every call with a deadline of {figures['deadline_ms']} ms",
         loc="left",
     )
-    _finish(axes, waits)
+    _finish(axes, waits, legend="lower right")
 
 
 def _stretched(percent: str) -> float:
@@ -87,12 +88,12 @@ def _stretched(percent: str) -> float:
     return -log10(1 - float(percent) / 100)
 
 
-def _finish(axes: Any, *twins: Any) -> None:
+def _finish(axes: Any, *twins: Any, legend: str = "upper left") -> None:
     axes.grid(color="#e6e9eb")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     drawn = [line for each in (axes, *twins) for line in each.get_lines()]
-    axes.legend(drawn, [line.get_label() for line in drawn], frameon=False)
+    axes.legend(drawn, [line.get_label() for line in drawn], frameon=False, loc=legend)
 
 
 PICTURES = {"rank": _latencies, "overload": _goodput}
