@@ -12,7 +12,7 @@ help: ## Say what can be made
 
 install: $(VENV)/.installed ## Make the virtual environment .venv
 
-$(VENV)/.installed: pyproject.toml $(LOCK) protos/build_hook.py $(wildcard protos/opportune/v1/*.proto protos/opportune/client/*.py)
+$(VENV)/.installed: pyproject.toml $(LOCK) protos/build_hook.py protos/service_config.json $(wildcard protos/opportune/v1/*.proto protos/opportune/client/*.py)
 	@echo "==> Making $(VENV) (once; about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off --require-hashes -r $(LOCK)
