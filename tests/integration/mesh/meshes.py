@@ -31,8 +31,10 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(folder: Path, server_ports: Sequence[int], account: str = "checkout") -> AsyncIterator[Mesh]:
-    """A mesh in front of two servers, called by a service account of the shop."""
+async def mesh(
+    folder: Path, server_ports: Sequence[int], account: str = "checkout", healthy: int = 2
+) -> AsyncIterator[Mesh]:
+    """A mesh in front of two servers, of which so many are healthy, called by a service account of the shop."""
     authority = Authority()
     own = authority.issue(folder / "server-tls", SERVER_ID)
     theirs = authority.issue(folder / "caller-tls", caller(account))
@@ -43,5 +45,5 @@ async def mesh(folder: Path, server_ports: Sequence[int], account: str = "checko
         ]
         ports = [sidecar.ports["inbound"] for sidecar in sidecars]
         envoy = await stack.enter_async_context(outbound(folder / "outbound", theirs, ports))
-        await envoy.until_healthy("opportune", len(server_ports))
+        await envoy.until_healthy("opportune", healthy)
         yield Mesh(envoy, sidecars, authority, folder)
