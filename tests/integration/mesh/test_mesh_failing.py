@@ -105,10 +105,9 @@ async def test_deltas_without_sequence_are_not_sent_again(servers: tuple[Server,
 
 async def test_server_that_is_not_serving_is_not_called(servers: tuple[Server, Server], tmp_path: Path) -> None:
     stand_in = FailingService(serving=False)
-    async with failing(stand_in) as port:
-        async with mesh(tmp_path, [servers[0].port, port], healthy=1) as one_of_two:
-            codes = await codes_of(one_of_two.connection(), 40)
-            healthy = await one_of_two.envoy.healthy("opportune")
+    async with failing(stand_in) as port, mesh(tmp_path, [servers[0].port, port], healthy=1) as one_of_two:
+        codes = await codes_of(one_of_two.connection(), 40)
+        healthy = await one_of_two.envoy.healthy("opportune")
 
     assert codes == {"OK": 40}
     assert not stand_in.calls

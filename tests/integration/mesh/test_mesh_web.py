@@ -28,7 +28,7 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
-async def ask(shop: Mesh, method: str, path: str, body: bytes | dict[str, Any] = b"", **headers: str) -> Answer:
+async def ask(shop: Mesh, method: str, path: str, body: bytes | dict[str, Any] | None = None, **headers: Any) -> Answer:
     """An HTTP/1.1 request, as a browser sends it; underscores in names of headers are dashes."""
     sent = {name.replace("_", "-"): content for name, content in headers.items()}
     payload = json.dumps(body).encode() if isinstance(body, dict) else body
@@ -45,7 +45,7 @@ async def ask(shop: Mesh, method: str, path: str, body: bytes | dict[str, Any] =
 
 
 async def test_json_ranks_reports_and_explains(shop: Mesh) -> None:
-    customer = {CUSTOMER_HEADER.replace("-", "_"): "json:1"}
+    customer: dict[str, Any] = {CUSTOMER_HEADER.replace("-", "_"): "json:1"}
 
     ranked = await ask(shop, "POST", "/v1/decisions:rank", {"customerId": "json:1", "placementId": "home"}, **customer)
     decision = ranked.json["decision"]
@@ -118,7 +118,7 @@ async def test_grpc_web_ranks(shop: Mesh) -> None:
 
 @pytest.mark.parametrize(("origin", "allowed"), [(SHOP, True), ("https://elsewhere.example", False)])
 async def test_pages_of_the_shop_alone_may_ask(origin: str, allowed: bool, shop: Mesh) -> None:
-    asked = {"origin": origin, "access_control_request_method": "POST"}
+    asked: dict[str, Any] = {"origin": origin, "access_control_request_method": "POST"}
 
     preflight = await ask(
         shop, "OPTIONS", RANK, **asked, access_control_request_headers="content-type,x-grpc-web,x-opportune-customer"
@@ -133,7 +133,7 @@ async def test_pages_of_the_shop_alone_may_ask(origin: str, allowed: bool, shop:
 async def test_access_logs_have_nothing_that_a_caller_chose(shop: Mesh) -> None:
     planted = [f"planted-{number}" for number in range(8)]
     body = {"customerId": planted[0], "placementId": planted[1], planted[2]: planted[3]}
-    headers = {"x_opportune_customer": planted[4], "x_request_id": planted[5], "user_agent": planted[6]}
+    headers: dict[str, Any] = {"x_opportune_customer": planted[4], "x_request_id": planted[5], "user_agent": planted[6]}
     await ask(shop, "POST", "/v1/decisions:rank", body, **headers)
     await ask(shop, "POST", f"/v1/decisions:rank?customer={planted[7]}", b'{"' + planted[2].encode(), **headers)
     await ask(shop, "GET", f"/v1/decisions/{planted[7]}?who={planted[0]}", **headers)
