@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := deploy/requirements.lock
 
-.PHONY: help install run test check format lock train bench torture clean
+.PHONY: help install run test test-image check format lock train bench torture clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -28,6 +28,9 @@ check: install ## Format, lint, types, imports, protos
 
 test: check ## All checks and all tests
 	@$(BIN)/python -m pytest
+
+test-image: install ## Build the image twice, compare, rank in it (root; mmdebstrap, buildah, podman, runc; minutes)
+	@$(BIN)/python -m tests.image
 
 format: install ## Rewrite the sources in the house format
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix . ; $(BIN)/ruff check .

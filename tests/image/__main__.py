@@ -1,8 +1,8 @@
-"""Builds the image twice on a base made here, compares the two, and ranks offers in a container that may do nothing else.
+"""Builds the image twice on a base made here, compares the two, and ranks in a container that may do nothing else.
 
     python -m tests.image [--work DIR]
 
-It needs root, a Debian mirror and a package registry. With `--work` the base and the packages are kept for the next time.
+It needs root, a Debian mirror and a package registry. With `--work` base and packages are kept for the next time.
 """
 
 import argparse
@@ -106,7 +106,16 @@ def _running(store: Store, work: Path) -> Iterator[None]:
     """The container as a cluster runs it: no network, nothing to write to but /tmp, no capability, nobody's user."""
     (work / "catalog.json").write_text(text_of(market()), encoding="utf-8")
     (work / "catalog.json").chmod(0o644)
-    least = ["--network=none", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges", "--memory", "1g"]
+    least = [
+        "--network=none",
+        "--read-only",
+        "--cap-drop",
+        "all",
+        "--security-opt",
+        "no-new-privileges",
+        "--memory",
+        "1g",
+    ]
     limits = ["--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096"]
     catalog = ["--volume", f"{work / 'catalog.json'}:/etc/opportune/catalog.json:ro"]
     store.podman("rm", "-f", CONTAINER, check=False)

@@ -35,7 +35,9 @@ def run(*command: str | Path, check: bool = True, timeout_s: float = 900) -> str
     except subprocess.TimeoutExpired as late:
         raise FailedError(f"{' '.join(text[:6])} took more than {timeout_s:.0f} s") from late
     if check and done.returncode != 0:
-        raise FailedError(f"{' '.join(text[:6])} … ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3_000:]}")
+        raise FailedError(
+            f"{' '.join(text[:6])} … ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3_000:]}"
+        )
     return done.stdout
 
 
@@ -90,5 +92,5 @@ class Store:
 def download(folder: Path, *locks: Path) -> None:
     """Fetches the packages of lock files, each checked against its hash, so that building needs no network."""
     for lock in locks:
-        wanted = ["--require-hashes", "-r", lock, "-d", folder, "--only-binary", ":all:"]
+        wanted: list[str | Path] = ["--require-hashes", "-r", lock, "-d", folder, "--only-binary", ":all:"]
         run(sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", *wanted)

@@ -16,9 +16,9 @@ VARIANTS = ("base", "overlays/dev", "overlays/istio")
 @functools.cache
 def text(variant: str) -> str:
     """What `kubectl kustomize` prints."""
-    command = [Path(sys.executable).parent / "kubectl", "kustomize", KUBERNETES / variant]
-    found = command[0] if Path(command[0]).exists() else "kubectl"
-    done = subprocess.run([found, *map(str, command[1:])], capture_output=True, text=True, check=False)
+    kubectl = Path(sys.executable).parent / "kubectl"
+    command = [str(kubectl), "kustomize", str(KUBERNETES / variant)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -5,9 +5,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
-from kubernetes_validate import SchemaNotFoundError, validate
+from kubernetes_validate import SchemaNotFoundError, validate  # type: ignore[import-untyped]
 from opportune.client import service_config
 
 from server.settings import Settings
