@@ -2,7 +2,7 @@
 
 Nothing generated is committed: an editable install gets the package in its site-packages, a wheel carries it. The
 client is copied there too, so that one package has both; after a change of it, `make install` copies it anew. With them
-comes what those need who have no stubs: the protos as one descriptor set, and the service config.
+comes what those need who have no stubs: the protos, also as one descriptor set, and the service config.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 DESCRIPTORS = Path("opportune", "v1", "descriptors.binpb")
-"""Every message and service as a FileDescriptorSet: for Envoy's JSON transcoder, and for clients without stubs."""
+"""Every message and service as a FileDescriptorSet, for Envoy's JSON transcoder."""
 
 DETAILS = ("google/rpc/error_details.proto",)
 """No message of ours has them as a field, but the `Any` of an error does, and to write it as JSON takes its type."""
@@ -59,6 +59,8 @@ def compile_protos(protos: Path, output: Path) -> None:
     for folder in (output / "opportune", output / "opportune" / "v1"):
         (folder / "__init__.py").touch()
         (folder / "py.typed").touch()
+    for source in sources:
+        shutil.copy(protos / source, output / source)
     described = ["--include_imports", f"--descriptor_set_out={output / DESCRIPTORS}"]
     if protoc.main([*command, *described, *sources, *DETAILS]):
         raise RuntimeError(f"protoc could not describe {', '.join(sources)}")
