@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := deploy/requirements.lock
 
-.PHONY: help install run test check format lock train bench bench-check torture clean
+.PHONY: help install run test test-image check format lock train bench bench-check torture clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -12,7 +12,7 @@ help: ## Say what can be made
 
 install: $(VENV)/.installed ## Make the virtual environment .venv
 
-$(VENV)/.installed: pyproject.toml $(LOCK) protos/build_hook.py $(wildcard protos/opportune/v1/*.proto protos/opportune/client/*.py)
+$(VENV)/.installed: pyproject.toml $(LOCK) protos/build_hook.py protos/service_config.json $(wildcard protos/opportune/v1/*.proto protos/opportune/client/*.py)
 	@echo "==> Making $(VENV) (once; about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off --require-hashes -r $(LOCK)
@@ -28,6 +28,9 @@ check: install ## Format, lint, types, imports, protos
 
 test: check ## All checks and all tests
 	@$(BIN)/python -m pytest
+
+test-image: install ## Build the image twice, compare, rank in it (root; mmdebstrap, buildah, podman, runc; minutes)
+	@$(BIN)/python -m tests.image
 
 format: install ## Rewrite the sources in the house format
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix . ; $(BIN)/ruff check .

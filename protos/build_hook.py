@@ -1,7 +1,8 @@
 """Makes the package `opportune` while the wheel is built: compiles `opportune/v1/*.proto`, copies `opportune/client`.
 
 Nothing generated is committed: an editable install gets the package in its site-packages, a wheel carries it. The
-client is copied there too, so that one package has both; after a change of it, `make install` copies it anew.
+client is copied there too, so that one package has both; after a change of it, `make install` copies it anew. With them
+comes what those need who have no stubs: the protos, also as one descriptor set, and the service config.
 """
 
 import shutil
@@ -11,6 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+DESCRIPTORS = Path("opportune", "v1", "descriptors.binpb")
+"""Every message and service as a FileDescriptorSet, for Envoy's JSON transcoder."""
+
+DETAILS = ("google/rpc/error_details.proto",)
+"""No message of ours has them as a field, but the `Any` of an error does, and to write it as JSON takes its type."""
 
 
 class ProtoBuildHook(BuildHookInterface[Any]):
@@ -45,15 +52,22 @@ def compile_protos(protos: Path, output: Path) -> None:
         str(files("grpc_tools") / "_proto"),
         str(Path(str(files("google.rpc") / "status.proto")).parents[2]),
     ]
+    command = ["protoc", *(f"-I{path}" for path in includes)]
     outputs = [f"--{kind}_out={output}" for kind in ("python", "pyi", "grpc_python")]
-    if protoc.main(["protoc", *(f"-I{path}" for path in includes), *outputs, *sources]):
+    if protoc.main([*command, *outputs, *sources]):
         raise RuntimeError(f"protoc could not compile {', '.join(sources)}")
     for folder in (output / "opportune", output / "opportune" / "v1"):
         (folder / "__init__.py").touch()
         (folder / "py.typed").touch()
+    for source in sources:
+        shutil.copy(protos / source, output / source)
+    described = ["--include_imports", f"--descriptor_set_out={output / DESCRIPTORS}"]
+    if protoc.main([*command, *described, *sources, *DETAILS]):
+        raise RuntimeError(f"protoc could not describe {', '.join(sources)}")
 
 
 def copy_client(protos: Path, output: Path) -> None:
-    """Copies the package that is written by hand to its place beside the generated one."""
+    """Copies the package that is written by hand to its place beside the generated one, with the service config."""
     client = Path("opportune", "client")
     shutil.copytree(protos / client, output / client, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(protos / "service_config.json", output / client)

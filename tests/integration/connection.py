@@ -35,10 +35,10 @@ TIMEOUT_S = 30.0
 class Connection:
     """Calls one server."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *options: tuple[str, str | int]) -> None:
         self.address = f"127.0.0.1:{port}"
         # A pool of its own keeps a connection from being shared with one to a server that had the port before.
-        self.channel = aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        self.channel = aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1), *options])
         # The generated stubs have no types; requests and responses are annotated below.
         self.decisions: Any = decision_service_pb2_grpc.DecisionServiceStub(self.channel)  # type: ignore[no-untyped-call]
         self.profiles: Any = profile_service_pb2_grpc.ProfileServiceStub(self.channel)  # type: ignore[no-untyped-call]

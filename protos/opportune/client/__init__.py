@@ -28,13 +28,17 @@ A producer with positions of its own, such as the offsets of a Kafka partition (
 lost or applied twice even when the producer itself crashes. Without `sequence` the publisher counts, and a producer
 that crashes has to find out from `acknowledged_sequence` which of its last messages arrived.
 
+Other calls are best made on `open_channel`, which brings deadlines, retries and keepalive as the service publishes them
+(`service_config`).
+
 `AcknowledgedDataLostError` says that the server was restored to an earlier state: publish what is behind its
 `server_sequence` again, with a new publisher.
 """
 
 from opportune.client.backoff import Backoff
-from opportune.client.channel import CHANNEL_OPTIONS
+from opportune.client.channel import CHANNEL_OPTIONS, open_channel
 from opportune.client.errors import AcknowledgedDataLostError, PublisherClosedError, PublishError, SourceConflictError
+from opportune.client.published import service_config
 from opportune.client.publisher import Publisher
 from opportune.client.ticket import Acknowledgement, Rejection, Ticket
 
@@ -49,4 +53,6 @@ __all__ = [
     "Rejection",
     "SourceConflictError",
     "Ticket",
+    "open_channel",
+    "service_config",
 ]
