@@ -53,8 +53,8 @@ class _Waiting(NamedTuple):
     weight: int
     compiled: object
     sealed: Sequence[SealedText]
-    since_s: float
     future: "asyncio.Future[Written]"
+    since_s: float = 0.0
 
 
 class Writer:
@@ -114,7 +114,7 @@ class Writer:
             # Whoever does not wait for it need not hear of it either.
             future.exception()
             return future
-        self._waiting.append(_Waiting(entry, weight, compiled, sealed, perf_counter(), future))
+        self._waiting.append(_Waiting(entry, weight, compiled, sealed, future, perf_counter()))
         self._wake.set()
         return future
 

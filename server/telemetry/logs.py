@@ -1,6 +1,6 @@
 """Log lines: the standard library's, as JSON or text, each with the id of the request that it is about.
 
-Not structlog: a line of it costs 22 us, and every existing line keeps working with no package more.
+Not structlog: a line of it costs no less (20 us), and this keeps every existing line working with no package more.
 What an exception says is not in a line, as it may repeat what it was given: a line has its type, and where it was.
 """
 
@@ -36,6 +36,14 @@ class TextFormatter(_Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        # What another handler has made of the exception is kept in the record, and may have everything in it.
+        record.exc_text = None
+        text = super().format(record)
+        record.exc_text = None
+        return text
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
         """The message, and behind it what else is known."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import TimeoutError as LateError
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, NamedTuple
 
 from server.telemetry.exposition import Page
@@ -18,6 +19,7 @@ ALIVE_S = 5.0
 
 MOST_AT_ONCE = 16
 _SCRAPE_S = 5.0
+_POLL_S = 0.2
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -54,7 +56,8 @@ class WatchPort:
 
     async def __aenter__(self) -> "WatchPort":
         self._loop = asyncio.get_running_loop()
-        threading.Thread(target=self._server.serve_forever, name="watch-port", daemon=True).start()
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, args=(_POLL_S,), name="watch-port", daemon=True).start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -102,6 +105,10 @@ class _Server(ThreadingHTTPServer):
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Binds the address, without asking the DNS for a name that nobody needs."""
+        TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answers in a thread; beyond so many at once, not at all."""
