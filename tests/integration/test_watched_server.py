@@ -43,7 +43,7 @@ class Watched:
         """The samples of a scrape, by name and values of labels."""
         status, text = await self.get("/metrics")
         assert status == 200
-        families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        families = text_string_to_metric_families(text)
         return {
             (sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples
         }
