@@ -130,19 +130,18 @@ async def test_call_that_waits_is_in_flight_until_it_ends(scene: Scene) -> None:
         await release.wait()
         return pb.RankOffersResponse()
 
-    async def batch() -> list[asyncio.Task[Any]]:
-        # One context for all of a batch, as in a transport's callback.
-        answers = [scene.endpoint(waits).answer(b"", Call((("x-request-id", str(number)),))) for number in range(3)]
-        return [asyncio.ensure_future(_awaited(answer)) for answer in answers]
-
-    tasks = await batch()
+    tasks = []
+    for number in range(3):
+        # One context for all of a batch, and a task for each that waits, as in a transport's callback.
+        answer = scene.endpoint(waits).answer(b"", Call((("x-request-id", str(number)),)))
+        tasks.append(asyncio.create_task(_awaited(answer)))
     await asyncio.sleep(0)
     during = scene.in_flight
     release.set()
     await asyncio.gather(*tasks)
 
     assert during == 3
-    assert scene.counted == {"OK": 3}
+    assert (scene.in_flight, scene.counted) == (0, {"OK": 3})
 
 
 async def _awaited(answer: Any) -> Any:
