@@ -28,6 +28,7 @@ from server.execution.catalog import Compile, ListOffers, PublishCatalog, publis
 from server.execution.compile import compile_text
 from server.execution.compiled import CompiledCatalog
 from server.execution.contents import CompleteContent
+from server.execution.decision_watch import DecisionWatch
 from server.execution.deltas import ApplyProfileDeltas
 from server.execution.erase import EraseProfile, finish_erasures
 from server.execution.export import ExportProfile
@@ -49,9 +50,11 @@ from server.execution.state import State, never_back, utc_now
 from server.execution.writer import Writer
 from server.inference.model import load_models
 from server.inspecting import inspect_elsewhere
+from server.observing import Observing, Watched
 from server.replaying import Places, ReplayElsewhere
 from server.settings import Settings
 from server.stores import Stores, open_stores
+from server.telemetry.logs import tell_of_loop
 from server.wire import audiences, catalog, decisions, outcomes, profiles
 from server.wire.endpoint import Endpoint, StreamEndpoint, endpoints
 from server.wire.grpcio_transport import GrpcioTransport, Transport
@@ -70,6 +73,8 @@ class App:
     def __init__(self, service: "_Service", transport: Transport, port: int) -> None:
         self.state = service.state
         self.port = port
+        self.observing = service.observing
+        self.observing.is_serving = True
         self._service = service
         self._transport = transport
         self._tasks = [
@@ -81,6 +86,7 @@ class App:
 
     async def close(self) -> None:
         """Stops taking calls, ends streams in band, lets what is in flight finish, and commits it."""
+        self.observing.is_serving = False
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -100,8 +106,11 @@ class App:
 class _Service:
     """The state with everything that changes it."""
 
-    def __init__(self, settings: Settings, stores: Stores, models: Mapping[str, Model], facts: Facts) -> None:
+    def __init__(
+        self, settings: Settings, stores: Stores, models: Mapping[str, Model], facts: Facts, *, observing: Observing
+    ) -> None:
         self.stores = stores
+        self.observing = observing
         self.clock = never_back(utc_now)
         self.state = State(models)
         self.state.facts = facts
@@ -114,7 +123,9 @@ class _Service:
         )
         self.snapshotter = Snapshotter(self.state, stores.journal, stores.snapshots, self.clock, policy)
         self.note = NoteDecision(self.state, self.writer, stores.decisions, lambda: microseconds_of(self.clock()))
-        self.rank = RankOffers(self.state, self.clock, self.note)
+        decision_watch = DecisionWatch(models)
+        self.rank = RankOffers(self.state, self.clock, self.note, watch=decision_watch)
+        self.rejections = RejectionLimit(settings.rejected_per_minute)
         self.erase = EraseProfile(
             self.state,
             self.writer,
@@ -127,6 +138,10 @@ class _Service:
             forget_answers=self.rank.forget,
         )
         self._settings = settings
+        self.accounts = observing.accounts(stores.sealer)
+        observing.watch(
+            Watched(self.state, self.writer, self.note, self.snapshotter, stores, self.rejections, decision_watch)
+        )
 
     async def retain_decisions(self) -> None:
         """Has the decision log forget what is older than it is to keep, for ever."""
@@ -142,9 +157,10 @@ class _Service:
         """The use cases of ProfileService."""
         state, writer, stores = self.state, self.writer, self.stores
         sources = Sources(state, writer)
-        limit = RejectionLimit(self._settings.rejected_per_minute)
         return ProfileUseCases(
-            apply=ApplyProfileDeltas(state, writer, sources, clock=self.clock, limit=limit, sealer=stores.sealer),
+            apply=ApplyProfileDeltas(
+                state, writer, sources, clock=self.clock, limit=self.rejections, sealer=stores.sealer
+            ),
             load=LoadProfiles(state, sources, self.clock),
             sources=sources,
             rejected=ListRejectedDeltas(stores.journal),
@@ -184,11 +200,14 @@ class _Service:
             (outcome_service_pb2, "OutcomeService", self._outcomes(), outcomes.LIMITS_BYTES),
             (audience_service_pb2, "AudienceService", audience, audiences.LIMITS_BYTES),
         )
-        return [
+        guards, observers = (self.accounts.begin,), (self.accounts.end,)
+        made = [
             endpoint
             for module, name, servicer, limits in services
-            for endpoint in endpoints(module.DESCRIPTOR.services_by_name[name], servicer, limits)
+            for endpoint in endpoints(module.DESCRIPTOR.services_by_name[name], servicer, limits, guards, observers)
         ]
+        self.accounts.know([endpoint.path for endpoint in made])
+        return made
 
 
 async def start(settings: Settings, stack: AsyncExitStack) -> App:
@@ -198,8 +217,10 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
         ModelRefusedError: a model is not what its manifest says.
         OpportuneError: the catalog has problems.
         JournalDamagedError, NewerEntryError, FolderInUseError: the data folder cannot be used.
-        OSError, RuntimeError: a file cannot be read, or the address cannot be bound.
+        OSError, RuntimeError: a file cannot be read, or an address cannot be bound.
     """
+    observing = Observing(settings)
+    await observing.open(stack)
     inspection = asyncio.create_task(_inspected(settings.models))
     stack.callback(inspection.cancel)
     stores = await open_stores(settings, stack)
@@ -211,7 +232,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     inspected = await inspection
     models = load_models(settings.models, inspected) if settings.models else {}
     manifests = {model_id: model.manifest for model_id, model in models.items()}
-    service = _Service(settings, stores, models, recovered.facts)
+    service = _Service(settings, stores, models, recovered.facts, observing=observing)
     service.note.start_behind(await stores.decisions.last_number())
     service.writer.start()
     stack.push_async_callback(service.writer.close)
@@ -241,6 +262,7 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().set_exception_handler(tell_of_loop)
     async with AsyncExitStack() as stack:
         app = await start(settings, stack)
         host = settings.listen.rpartition(":")[0]
@@ -248,6 +270,8 @@ async def serve(settings: Settings) -> None:
             "serving on %s:%s, catalog version %s, models: %s",
             host, app.port, app.state.catalog_version, ", ".join(app.state.models) or "none",
         )  # fmt: skip
+        if app.observing.port is not None:
+            _LOG.info("metrics on port %s", app.observing.port)
         await stop.wait()
         _LOG.info("stopping")
 

@@ -21,6 +21,8 @@ from server.inference.manifest import ModelRefusedError
 from server.inference.model import load_models
 from server.settings import SECRETS, Settings, SettingsError, read_settings
 from server.storage.folder import FolderInUseError
+from server.telemetry.logs import set_up
+from server.telemetry.metrics import ALL, markdown
 
 DATASETS = {"complete-journey": "model_artifacts.complete_journey"}
 
@@ -57,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     health = commands.add_parser("health", help="exit 0 if a running server is serving")
     health.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the server")
     health.set_defaults(command=_health)
+    listed = commands.add_parser("metrics", help="list the metrics that a server has")
+    listed.add_argument("--markdown", action="store_true", help="as the page server/METRICS.md")
+    listed.set_defaults(command=_metrics)
     check = commands.add_parser("check", help="list the problems of a catalog file, without a server")
     check.add_argument("file", type=Path)
     check.add_argument("--models", type=Path, help="folder of the models that placements name")
@@ -187,6 +192,7 @@ def _serve(options: argparse.Namespace) -> int:
     from server.app import serve
 
     settings = read_settings({name: getattr(options, name, None) for name in Settings.model_fields}, options.config)
+    set_up(settings.log_format, settings.log_level)
     if settings.data is None and not settings.ephemeral:
         logging.getLogger("opportune").warning("without --data nothing survives a restart (--ephemeral: on purpose)")
     uvloop.run(serve(settings))
@@ -262,6 +268,12 @@ def _health(options: argparse.Namespace) -> int:
     from server.wire.client import check_health
 
     return 0 if asyncio.run(check_health(options.address)) else 1
+
+
+def _metrics(options: argparse.Namespace) -> int:
+    lines = [f"{each.name} ({each.kind}, {each.unit}): {each.meaning}" for each in ALL]
+    print(markdown() if options.markdown else "\n".join(lines), end="" if options.markdown else "\n")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 
 ENVIRONMENT_PREFIX = "OPPORTUNE_"
 SECRETS = frozenset({"vault_key"})
+ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}$"
 
 
 class SettingsError(Exception):
@@ -22,7 +23,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     listen: Annotated[
-        str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}$"),
+        str, StringConstraints(pattern=ADDRESS),
         Field(description="HOST:PORT to listen on; port 0 takes a free one"),
     ] = "127.0.0.1:50051"  # fmt: skip
     transport: Annotated[
@@ -64,10 +65,33 @@ class Settings(BaseModel):
         float, Field(gt=0, description="hours for which the decision log keeps decisions")
     ] = 168.0
 
-    @field_validator("listen")
+    metrics_listen: Annotated[
+        str | None,
+        StringConstraints(pattern=ADDRESS),
+        Field(description="HOST:PORT for /metrics, /livez and /readyz over HTTP, for anybody who reaches it; off"),
+    ] = None
+    log_format: Annotated[Literal["text", "json"], Field(description="lines for people, or a JSON object in each")] = (
+        "text"
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="what is logged at least; debug: every call")
+    ] = "info"
+    log_sample: Annotated[
+        float, Field(ge=0, le=1, description="share of the calls that go well that get a log line")
+    ] = 0.0
+    otlp_endpoint: Annotated[
+        str | None,
+        StringConstraints(pattern=r"^https?://\S+$"),
+        Field(description="URL of an OpenTelemetry collector (OTLP over HTTP) for traces; off"),
+    ] = None
+    trace_ratio: Annotated[
+        float, Field(ge=0, le=1, description="share of calls that are traced, of those without a traceparent")
+    ] = 0.0
+
+    @field_validator("listen", "metrics_listen")
     @classmethod
-    def _has_port(cls, listen: str) -> str:
-        if int(listen.rpartition(":")[2]) > 65_535:
+    def _has_port(cls, listen: str | None) -> str | None:
+        if listen is not None and int(listen.rpartition(":")[2]) > 65_535:
             raise ValueError("a port is at most 65535")
         return listen
 

@@ -11,11 +11,12 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from model_artifacts.complete_journey import manifest
+from model_artifacts.complete_journey import manifest, scores
 from model_artifacts.complete_journey.calibration import Calibration
 from model_artifacts.complete_journey.features import Matrix
 from model_artifacts.complete_journey.metrics import Floats
 from model_artifacts.complete_journey.samples import FEATURES, Progress, Sample
+from model_artifacts.complete_journey.scores import Scores
 
 _GOLDEN_ROWS = 12
 _TOLERANCE = 1e-5
@@ -40,6 +41,8 @@ class Release:
     calibration: Calibration
     training: manifest.Training
     card: str
+    campaigns: Sequence[int] | None = None
+    """Those it was fitted to; None: all of the sample it is written with."""
 
 
 def write(output: Path, release: Release, sample: Sample, progress: Progress) -> None:
@@ -60,6 +63,7 @@ def write(output: Path, release: Release, sample: Sample, progress: Progress) ->
         calibration=release.calibration,
         training=release.training,
         golden=_golden(release, content, sample),
+        scores=_scores(release, content, sample),
     )
     folder = output / release.name / release.version
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +92,12 @@ def _golden(release: Release, content: bytes, sample: Sample) -> manifest.Golden
     features[0] = np.where([name.startswith("customer.") for name in FEATURES], np.nan, features[0])
     groups, output = sample.types[rows], run(content, features)
     return manifest.Golden(features, groups, output, release.calibration.propensities(output, groups))
+
+
+def _scores(release: Release, content: bytes, sample: Sample) -> Scores:
+    trained_on = sample if release.campaigns is None else sample.of(release.campaigns)
+    log_odds = run(content, trained_on.features)
+    return scores.spread(release.calibration.propensities(log_odds, trained_on.types))
 
 
 def _spread(release: Release, sample: Sample, group: str) -> Sequence[int]:

@@ -19,6 +19,7 @@ from model_artifacts.complete_journey.calibration import Calibration, Line, Type
 from model_artifacts.complete_journey.features import Matrix
 from model_artifacts.complete_journey.metrics import Floats
 from model_artifacts.complete_journey.schema import feature_type
+from model_artifacts.complete_journey.scores import Scores
 
 Table = dict[str, Any]
 
@@ -54,6 +55,7 @@ def manifest(
     calibration: Calibration,
     training: Training,
     golden: Golden,
+    scores: Scores,
 ) -> Table:
     """The manifest as plain data, in the order in which it is written."""
     return {
@@ -77,6 +79,7 @@ def manifest(
             "default": _line(calibration.default),
             "groups": {group: _line(line) for group, line in calibration.groups.items()},
         },
+        "scores": scores_table(scores),
         "golden": {
             "groups": golden.groups.tolist(),
             "propensity": golden.propensity.tolist(),
@@ -85,6 +88,10 @@ def manifest(
         },
         "inputs": [{"name": "features", "scope": "pair", "features": [feature_type(name) for name in names]}],
     }
+
+
+def scores_table(scores: Scores) -> Table:
+    return {"edges": list(scores.edges), "shares": list(scores.shares)}
 
 
 def _line(line: Line) -> Table:

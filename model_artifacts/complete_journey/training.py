@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,8 @@ def _train_kind(kind: Kind, known: dataset.Dataset, sample: Sample, output: Path
         unseen = sample.of(frames.started(known, origin.until, origin.since))
         rolled.append(Scored(unseen, model.log_odds(unseen.features)))
     seen = evidence.validated(rolled[-1], known, SEPARATE)
-    write(output, _validated(kind, model, training, rolled[-1], seen), sample, progress)
+    release = _validated(kind, model, training, rolled[-1], seen)
+    write(output, replace(release, campaigns=frames.started(known, training.until)), sample, progress)
     final, everything = _fit(kind, known, sample, dataset.TRAINING_UNTIL, progress)
     lines = _calibrated(rolled, known)
     sections = [
@@ -107,7 +108,8 @@ def _train_kind(kind: Kind, known: dataset.Dataset, sample: Sample, output: Path
         evidence.forward(_calibrated(rolled[:-1], known.before(ORIGINS[-1].day)), rolled[-1], known),
         *evidence.quoted(seen),
     ]
-    write(output, _refitted(kind, final, everything, lines, sections), sample, progress)
+    release = _refitted(kind, final, everything, lines, sections)
+    write(output, replace(release, campaigns=frames.started(known, everything.until)), sample, progress)
 
 
 def _fit(kind: Kind, past: dataset.Dataset, sample: Sample, until: date, progress: Progress) -> tuple[Fitted, Training]:

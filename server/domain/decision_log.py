@@ -24,6 +24,11 @@ class DecisionLog(Protocol):
         ...
 
     @property
+    def waiting(self) -> int:
+        """How many records were put, and are neither kept nor dropped yet."""
+        ...
+
+    @property
     def oldest(self) -> int:
         """The `time_us` of the oldest record that is kept, 0 if none is."""
         ...

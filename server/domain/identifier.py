@@ -7,6 +7,7 @@ from server.domain.errors import invalid_field
 ID_PATTERN = r"[A-Za-z0-9._:@/+=-]{1,128}"
 
 _is_id = re.compile(ID_PATTERN).fullmatch
+_is_name = re.compile(r"[A-Za-z0-9_.#-]{1,64}").fullmatch
 
 
 def is_identifier(text: str) -> bool:
@@ -27,3 +28,11 @@ def require_identifier(field: str, text: str) -> None:
     if size > 128:
         raise invalid_field(field, f"is {size} bytes long; an id has at most 128")
     raise invalid_field(field, "has characters outside [A-Za-z0-9._:@/+=-]")
+
+
+def shown_name(name: str) -> str:
+    """A field's name that a caller gave, as an error may repeat it.
+
+    One that does not look like the name of an attribute may be anything, an address among others, and is left out.
+    """
+    return name if _is_name(name) is not None else "…"

@@ -79,6 +79,18 @@ class Golden:
     groups: tuple[str, ...]
 
 
+class ScoreReference(NamedTuple):
+    """How a model's propensities were spread over what it was trained on.
+
+    Attributes:
+        edges: Where one bin ends and the next begins, rising; a propensity that equals an edge is above it.
+        shares: Of the propensities in each bin, one more than there are edges; they add up to 1.
+    """
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What `manifest.toml` says about one version of a model."""
@@ -92,6 +104,7 @@ class Manifest:
     output_kind: OutputKind
     calibration: Calibration
     golden: Golden
+    scores: ScoreReference | None = None
 
     @property
     def id(self) -> str:

@@ -10,7 +10,7 @@ from server.domain.errors import ErrorReason, OpportuneError, invalid_field
 from server.domain.identifier import require_identifier
 from server.execution.answered import AnsweredRequests
 from server.execution.decide import decide
-from server.execution.evaluation import Moment
+from server.execution.evaluation import Evaluation, Moment
 from server.execution.explain import explain
 from server.execution.noting import NoteDecision
 from server.execution.state import Clock, State
@@ -25,6 +25,9 @@ PROFILE_RETRY_MS = 50
 Bits = Callable[[int], int]
 """Makes so many random bits."""
 
+Watch = Callable[[Decision, Sequence[Evaluation]], None]
+"""Is shown every decision that was made, before its answer leaves."""
+
 
 def system_bits() -> Bits:
     """Random bits, seeded by the system once, as asking it for every decision costs a system call."""
@@ -34,11 +37,20 @@ def system_bits() -> Bits:
 class RankOffers:
     """Ranks the catalog's offers for one customer in one context."""
 
-    def __init__(self, state: State, clock: Clock, note: NoteDecision, bits: Bits | None = None) -> None:
+    def __init__(
+        self,
+        state: State,
+        clock: Clock,
+        note: NoteDecision,
+        bits: Bits | None = None,
+        *,
+        watch: Watch = lambda decision, evaluations: None,
+    ) -> None:
         self._state = state
         self._clock = clock
         self._note = note
         self._bits = bits or system_bits()
+        self._watch = watch
         self._answered: AnsweredRequests[Decision] = AnsweredRequests()
 
     def __call__(self, query: RankQuery, time_left_s: float | None = None) -> Decision:
@@ -73,6 +85,7 @@ class RankOffers:
             self._state.cached_ranking,
         )
         decision, evaluations = decide(snapshot, query, moment)
+        self._watch(decision, evaluations)
         if query.full_view:
             decision = explain(decision, evaluations)
         if not query.validate_only:

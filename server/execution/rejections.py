@@ -13,6 +13,8 @@ class RejectionLimit:
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
         self._windows: dict[str, tuple[datetime, int]] = {}
+        self.stopped = 0
+        """How many requests were refused, as their source had had too many."""
 
     def count(self, source: str, rejected: int, now: datetime) -> None:
         """Notes refused deltas."""
@@ -31,6 +33,7 @@ class RejectionLimit:
         start, counted = self._window(source, now)
         if counted <= self._per_minute:
             return
+        self.stopped += 1
         message = f"{counted:,} deltas of the source were refused within a minute; {self._per_minute:,} are allowed"
         metadata = {"rejected_per_minute": str(self._per_minute)}
         wait_ms = int((start + _WINDOW - now) / timedelta(milliseconds=1)) + 1

@@ -149,6 +149,7 @@ class Scorer:
             ended_ns = self._clock_ns()
             if isinstance(failure, ModelTimeout):
                 self.cost.cut_off(len(offers), ended_ns - started_ns, ended_ns)
+                self.circuit.cut_offs += 1
             self.circuit.failed(ended_ns, ended_ns - started_ns)
             raise
         ended_ns = self._clock_ns()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from time import perf_counter
 from typing import Protocol
 
 from server.domain.clock import microseconds_of
@@ -65,6 +66,8 @@ class Snapshotter:
         self._policy = policy
         self._one_at_a_time = asyncio.Lock()
         self._taken_at = clock()
+        self.took_s: float | None = None
+        """How long the last one took, None before the first."""
 
     async def run(self, check_s: float = 1.0) -> None:
         """Takes snapshots when the policy says so, until cancelled; one that fails is tried again."""
@@ -88,7 +91,9 @@ class Snapshotter:
             self._taken_at = self._clock()
             offset = self._state.facts.offset
             if offset not in self._store.offsets():
+                began_s = perf_counter()
                 await self._store.write(capture(self._state.facts, microseconds_of(self._taken_at)))
+                self.took_s = perf_counter() - began_s
             for old in self._store.offsets()[self._policy.kept :]:
                 self._store.remove(old)
             return offset

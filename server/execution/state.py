@@ -151,6 +151,11 @@ class State:
             customer_id, where, catalog_version=self.catalog_version, model_id=model_id, now_us=now_us
         )
 
+    @property
+    def scorers(self) -> Mapping[str, Scorer]:
+        """The scorers of the catalog that is served, by model."""
+        return self._scorers
+
     def snapshot(self) -> Snapshot:
         """What a decision reads now."""
         catalog = self.catalog

@@ -25,6 +25,7 @@ from server.domain.outcome import AttributedOutcome
 from server.domain.profile import RejectedDelta
 from server.domain.vault import SealedText, Vault
 from server.execution.state import State
+from server.execution.write_watch import WriteWatch
 
 MAX_GROUP = 1_024
 MAX_GROUP_WEIGHT = 65_536
@@ -53,6 +54,7 @@ class _Waiting(NamedTuple):
     compiled: object
     sealed: Sequence[SealedText]
     future: "asyncio.Future[Written]"
+    since_s: float = 0.0
 
 
 class Writer:
@@ -65,10 +67,15 @@ class Writer:
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.watch = WriteWatch()
         self.failure = asyncio.Event()
         """Set when nothing can be written any more until the server is started again."""
         self.ahead: Callable[[], None] = lambda: None
         """Called before each entry is taken, to write what comes before it."""
+
+    def __len__(self) -> int:
+        """How many entries are not yet durable and visible."""
+        return len(self._waiting)
 
     def start(self) -> None:
         """Starts committing, on the running event loop."""
@@ -107,7 +114,7 @@ class Writer:
             # Whoever does not wait for it need not hear of it either.
             future.exception()
             return future
-        self._waiting.append(_Waiting(entry, weight, compiled, sealed, future))
+        self._waiting.append(_Waiting(entry, weight, compiled, sealed, future, perf_counter()))
         self._wake.set()
         return future
 
@@ -136,6 +143,7 @@ class Writer:
         return group
 
     async def _commit(self, group: list[_Waiting]) -> None:
+        began_s = perf_counter()
         try:
             sealed = [text for waiting in group for text in waiting.sealed]
             if sealed and self._vault is not None:
@@ -144,13 +152,16 @@ class Writer:
         except OpportuneError as error:
             if error.reason is ErrorReason.JOURNAL_FAILED:
                 self.failure.set()
+            self.watch.failed()
             self._refuse_all(error)
             return
         except Exception:
             _LOG.exception("the journal failed in a way that nobody foresaw; nothing more is written")
             self.failure.set()
+            self.watch.failed()
             self._refuse_all(journal_failed())
             return
+        self.watch.committed(len(group), perf_counter() - began_s)
         await self._apply(group)
 
     async def _apply(self, group: list[_Waiting]) -> None:
@@ -163,7 +174,9 @@ class Writer:
                 self._record(waiting, written)
             elif not waiting.future.done():
                 waiting.future.set_result(written)
-            if perf_counter() > turn_ends:
+            now_s = perf_counter()
+            self.watch.applied(waiting.entry, written.refused, now_s - waiting.since_s)
+            if now_s > turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = perf_counter() + TURN_S
 

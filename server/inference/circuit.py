@@ -26,13 +26,15 @@ class Circuit:
 
     Attributes:
         failures: How many failures there were.
+        cut_offs: How many of them were runs that took too long and were ended; whoever calls the model counts them.
         opened_count: How often the circuit opened; failed trials do not count again.
     """
 
-    __slots__ = ("_in_a_row", "_lost_ns", "_pause_ns", "_retry_ns", "failures", "opened_count")
+    __slots__ = ("_in_a_row", "_lost_ns", "_pause_ns", "_retry_ns", "cut_offs", "failures", "opened_count")
 
     def __init__(self) -> None:
         self.failures = 0
+        self.cut_offs = 0
         self.opened_count = 0
         self._in_a_row = 0
         self._lost_ns = 0

@@ -2,6 +2,7 @@
 
 import tomllib
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -19,6 +20,7 @@ from server.domain.model import (
     ModelInput,
     OutputKind,
     Scope,
+    ScoreReference,
 )
 
 MANIFEST = "manifest.toml"
@@ -88,6 +90,19 @@ class _Golden(_Document):
     groups: list[str] = []
 
 
+class _Scores(_Document):
+    edges: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1, max_length=100)
+    shares: list[Annotated[float, Field(ge=0, le=1)]]
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if any(left >= right for left, right in pairwise(self.edges)):
+            raise ValueError("scores.edges must rise")
+        if len(self.shares) != len(self.edges) + 1 or abs(sum(self.shares) - 1) > 1e-3:
+            raise ValueError("scores.shares must be one more than scores.edges, and add up to 1")
+        return self
+
+
 class _Manifest(_Document):
     name: _Id
     version: _Id
@@ -98,6 +113,7 @@ class _Manifest(_Document):
     calibration: _Calibration
     training: _Training
     golden: _Golden
+    scores: _Scores | None = None
 
     @model_validator(mode="after")
     def _golden_fits(self) -> Self:
@@ -139,7 +155,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _to_domain(document: _Manifest, folder: Path) -> Manifest:
-    calibration, golden = document.calibration, document.golden
+    calibration, golden, scores = document.calibration, document.golden, document.scores
     return Manifest(
         name=document.name,
         version=document.version,
@@ -166,4 +182,5 @@ def _to_domain(document: _Manifest, folder: Path) -> Manifest:
             propensity=np.array(golden.propensity, np.float64),
             groups=tuple(golden.groups),
         ),
+        scores=None if scores is None else ScoreReference(tuple(scores.edges), tuple(scores.shares)),
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from server.domain.attribute import LARGEST, Attribute, AttributeType, Schema, Value, days_since_epoch
 from server.domain.clock import LATEST_US, microseconds_of
 from server.domain.errors import invalid_field
+from server.domain.identifier import shown_name
 from server.domain.profile import AttributeUpdates
 from server.input.keys import key_words
 
@@ -76,13 +77,13 @@ def _others(updates: AttributeUpdates) -> Iterator[tuple[str, Mapping[str, Any]]
 
 def _thorough(schema: Schema, kind: str, name: str, value: Any) -> list[Change]:
     if len(name) > MAX_NAME:
-        raise invalid_field(_field(kind, name[:64] + "…"), f"has a name of more than {MAX_NAME} characters")
+        raise invalid_field(_field(kind, name), f"has a name of more than {MAX_NAME} characters")
     field = _field(kind, name)
     return _COMPILERS[kind](schema, _attribute(name, schema, field), name, value, field)
 
 
 def _field(kind: str, name: str) -> str:
-    return f'attributes.{kind}["{name}"]'
+    return f'attributes.{kind}["{shown_name(name)}"]'
 
 
 def column_value(attribute: Attribute, value: Value, schema: Schema, field: str) -> float:

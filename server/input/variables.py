@@ -12,6 +12,7 @@ import numpy as np
 from server.domain.attribute import AttributeType, FloatRow, IntRow, Schema, Value
 from server.domain.contact import HistoryVariable
 from server.domain.errors import invalid_field
+from server.domain.identifier import shown_name
 from server.input.aggregates import Aggregates
 from server.input.deltas import column_value
 from server.input.profiles import ProfileRow
@@ -112,5 +113,6 @@ class VariableReader:
     def _unknown(self, name: str) -> Exception:
         near = get_close_matches(name, self._slots, n=1)
         hint = f"; did you mean {near[0]}?" if near and near[0] != CHANNEL else ""
-        # A name that the catalog does not have may be anything; only its beginning is repeated.
-        return invalid_field(f'context.attributes["{name[:64]}"]', f"is not a context attribute of the catalog{hint}")
+        return invalid_field(
+            f'context.attributes["{shown_name(name)}"]', f"is not a context attribute of the catalog{hint}"
+        )

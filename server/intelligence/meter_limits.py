@@ -42,10 +42,14 @@ class MeterLimit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MeterLimits:
-    """The limits of a catalog on one channel, and what each offer draws. Immutable once made."""
+    """The limits of a catalog on one channel, and what each offer draws. Immutable once made.
+
+    The first `budgets` of the limits are those of budgets; the others are of caps.
+    """
 
     limits: tuple[MeterLimit, ...]
     draws: Mapping[int, tuple[Draw, ...]]
+    budgets: int = 0
 
 
 def compile_meter_limits(
@@ -66,7 +70,8 @@ def compile_meter_limits(
     for limit, kind in zip(limits, kinds, strict=True):
         for place, amount in zip(limit.offers.tolist(), limit.amounts.tolist(), strict=True):
             _draw(draws.setdefault(place, {}), Draw(limit.meter, kind, limit.window_us, amount))
-    return MeterLimits(tuple(limits), {place: tuple(of_offer.values()) for place, of_offer in draws.items()})
+    of_offers = {place: tuple(of_offer.values()) for place, of_offer in draws.items()}
+    return MeterLimits(tuple(limits), of_offers, len(budgets))
 
 
 def _budget_limit(offers: Sequence[Offer], budget: Budget, members: BoolRow) -> MeterLimit:

@@ -94,6 +94,11 @@ class SqliteDecisionLog:
         return self._lost + self._queue.dropped
 
     @property
+    def waiting(self) -> int:
+        """How many records wait to be written."""
+        return len(self._queue)
+
+    @property
     def oldest(self) -> int:
         """The time of the oldest record, on disk or still waiting."""
         return self._file.oldest_us or next((record.time_us for record in self._queue), 0)

@@ -31,6 +31,11 @@ class MemoryDecisionLog:
         return self._dropped
 
     @property
+    def waiting(self) -> int:
+        """None: they are kept at once."""
+        return 0
+
+    @property
     def oldest(self) -> int:
         """The time of the oldest record."""
         return next((record.time_us for record, _, _ in self._kept.values()), 0)

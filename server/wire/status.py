@@ -9,6 +9,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from server.domain.errors import ErrorReason, OpportuneError, Violation
+from server.telemetry.context import note_reason
 
 DOMAIN = "opportune"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -34,6 +35,7 @@ class WireStatus(NamedTuple):
 
 def wire_status(error: OpportuneError) -> WireStatus:
     """The status that an error ends its call with."""
+    note_reason(error.reason.name)
     status = rpc_status(error)
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if error.retry_after_ms is not None:

@@ -7,6 +7,7 @@ from opportune.v1 import profile_pb2, profile_service_pb2, value_pb2
 
 from server.domain.clock import microseconds_of
 from server.domain.errors import OpportuneError, invalid_field
+from server.domain.identifier import shown_name
 from server.domain.profile import AttributeUpdates, ConsentUpdate, Event, Profile, ProfileDelta, RejectedDelta
 from server.wire.convert.value import microseconds_from, texts_from, time_to, value_to, values_from
 from server.wire.status import rpc_status
@@ -103,4 +104,4 @@ def _change_from(
 def _texts_by_key(messages: Mapping[str, value_pb2.StringList], field: str) -> dict[str, tuple[str, ...]]:
     if not messages:
         return _NO_TEXTS
-    return {name: texts_from(messages[name], f'{field}["{name[:256]}"]') for name in messages}
+    return {name: texts_from(messages[name], f'{field}["{shown_name(name)}"]') for name in messages}

@@ -9,6 +9,7 @@ from opportune.v1 import value_pb2
 from server.domain.attribute import Value
 from server.domain.clock import LATEST_US, time_of
 from server.domain.errors import invalid_field
+from server.domain.identifier import shown_name
 
 MAX_TEXT_BYTES = 256
 MAX_LIST = 1_024
@@ -33,7 +34,7 @@ def values_from(messages: Mapping[str, value_pb2.Value], field: str) -> dict[str
         elif kind == "bool_value":
             values[name] = message.bool_value
         else:
-            values[name] = _checked(message, kind, f'{field}["{name[:MAX_TEXT_BYTES]}"]')
+            values[name] = _checked(message, kind, f'{field}["{shown_name(name)}"]')
     return values
 
 

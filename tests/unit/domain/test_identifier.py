@@ -1,7 +1,7 @@
 import pytest
 
 from server.domain.errors import ErrorReason, OpportuneError
-from server.domain.identifier import is_identifier, require_identifier
+from server.domain.identifier import is_identifier, require_identifier, shown_name
 
 
 @pytest.mark.parametrize("text", ["a", "loyalty:42", "email_sha256:0aF=", "a/b@c+d-e._", "x" * 128])
@@ -31,3 +31,12 @@ def test_refused_identifier_is_not_repeated_in_the_error() -> None:
 def test_length_counts_in_bytes() -> None:
     with pytest.raises(OpportuneError, match="130 bytes"):
         require_identifier("customer_id", "ä" * 65)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("teir", "teir"), ("affinity.toys", "affinity.toys"), ("anna@example.com", "…"), ("Anna M", "…"), ("", "…")],
+)
+def test_name_of_a_field_is_repeated_only_if_it_looks_like_one(name: str, shown: str) -> None:
+    assert shown_name(name) == shown
+    assert shown_name("a" * 65) == "…"

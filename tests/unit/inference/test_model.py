@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from server.domain.model import Model, ModelFailure, OutputKind, Scope
+from server.domain.model import Model, ModelFailure, OutputKind, Scope, ScoreReference
 from server.inference.manifest import MAX_MANIFEST_BYTES, ModelRefusedError
 from server.inference.model import MAX_MODEL_BYTES, load_model, load_models
 from tests.support.onnx_files import edit_manifest, graph, linear, write_model
@@ -315,3 +315,33 @@ def test_offers_that_do_not_fit_are_a_failure(tmp_path: Path) -> None:
 
     with pytest.raises(ModelFailure, match="tiny/1"):
         model.precompute({"offer": np.zeros((3, 7), np.float32)})
+
+
+def test_manifest_may_say_how_scores_were_spread_in_training(tmp_path: Path) -> None:
+    folder = write_model(tmp_path)
+    without = load_model(folder).manifest.scores
+
+    edit_manifest(folder, "[golden]", "[scores]\nedges = [0.1, 0.5]\nshares = [0.2, 0.3, 0.5]\n\n[golden]")
+
+    assert without is None
+    assert load_model(folder).manifest.scores == ScoreReference((0.1, 0.5), (0.2, 0.3, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("edges", "shares"),
+    [
+        ("[]", "[1.0]"),
+        ("[0.5, 0.1]", "[0.2, 0.3, 0.5]"),
+        ("[0.5, 0.5]", "[0.2, 0.3, 0.5]"),
+        ("[0.5]", "[0.2, 0.3, 0.5]"),
+        ("[0.5]", "[0.2, 0.3]"),
+        ("[1.5]", "[0.5, 0.5]"),
+        ("[0.5]", "[1.5, -0.5]"),
+        ("[nan]", "[0.5, 0.5]"),
+    ],
+)
+def test_scores_that_are_not_spread_over_bins_are_refused(tmp_path: Path, edges: str, shares: str) -> None:
+    folder = write_model(tmp_path)
+    edit_manifest(folder, "[golden]", f"[scores]\nedges = {edges}\nshares = {shares}\n\n[golden]")
+
+    assert "scores" in refusal(folder)

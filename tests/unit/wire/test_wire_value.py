@@ -117,11 +117,11 @@ def test_time_before_1970_is_sent_with_nanoseconds_that_are_not_negative() -> No
     assert (message.seconds, message.nanos) == (-1, 500_000_000)
 
 
-def test_values_of_a_map_are_named_by_their_key_and_long_keys_are_cut() -> None:
+def test_values_of_a_map_are_named_by_their_key_unless_that_may_be_anything() -> None:
     with pytest.raises(OpportuneError) as short:
         values_from({"tier": Message()}, "attributes")
     with pytest.raises(OpportuneError) as long:
         values_from({"k" * 5_000: Message()}, "attributes")
 
     assert short.value.violations[0].field == 'attributes["tier"]'
-    assert long.value.violations[0].field == f'attributes["{"k" * 256}"]'
+    assert long.value.violations[0].field == 'attributes["…"]'
