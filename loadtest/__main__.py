@@ -18,6 +18,7 @@ from loadtest.freshness import FreshnessOptions, freshness
 from loadtest.ingest import RejectedError
 from loadtest.memory import MemoryOptions, memory
 from loadtest.mixed import MixedOptions, mixed
+from loadtest.overload import OverloadOptions, overload, overload_table
 from loadtest.probe import NotRankedError
 from loadtest.rank import RankOptions, rank
 from loadtest.read_back import NotKeptError
@@ -76,6 +77,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "caps": Scenario(CapsOptions, caps, caps_table),
     "audience": Scenario(AudienceOptions, audience, audience_table),
     "batch": Scenario(BatchOptions, batch, batch_table),
+    "overload": Scenario(OverloadOptions, overload, overload_table),
     "replay": Scenario(ReplayOptions, replay, replay_table),
 }
 

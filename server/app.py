@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -32,11 +33,13 @@ from server.execution.deltas import ApplyProfileDeltas
 from server.execution.erase import EraseProfile, finish_erasures
 from server.execution.export import ExportProfile
 from server.execution.facts import Facts
+from server.execution.heartbeat import Heartbeat
 from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
 from server.execution.load import LoadProfiles
 from server.execution.noting import NoteDecision
 from server.execution.outcomes import ListOfferResults, ReportOutcomes
 from server.execution.past_catalogs import PastCatalogs
+from server.execution.pressure import Pressure
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
 from server.execution.recorded import GetDecision, ReplayDecision
@@ -52,12 +55,19 @@ from server.replaying import Places, ReplayElsewhere
 from server.settings import Settings
 from server.stores import Stores, open_stores
 from server.wire import audiences, catalog, decisions, outcomes, profiles
+from server.wire.admission import Admission
+from server.wire.brake import Brake
+from server.wire.connections import Connections
 from server.wire.endpoint import Endpoint, StreamEndpoint, endpoints
 from server.wire.grpcio_transport import GrpcioTransport, Transport
 from server.wire.native_transport import NativeTransport
 from server.wire.profiles import ProfileUseCases
 
 GRACE_S = 3.5
+GRACE_S_MIN = 1.0
+LEAVE_WITHIN_S = 4.5
+"""From the signal to the last answer, if draining leaves that much."""
+
 RETAIN_EVERY_S = 600.0
 
 _LOG = logging.getLogger("opportune")
@@ -71,12 +81,20 @@ class App:
         self.port = port
         self._service = service
         self._transport = transport
+        self._grace_s: float | None = None
         self._tasks = [
+            asyncio.create_task(service.heartbeat.run(), name="heartbeat"),
             asyncio.create_task(self._tell_of_failure(), name="journal-health"),
             asyncio.create_task(service.retain_decisions(), name="decision-log-retention"),
         ]
         if service.stores.durable:
             self._tasks.append(asyncio.create_task(service.snapshotter.run(), name="snapshots"))
+
+    async def drain(self, seconds: float) -> None:
+        """Says NOT_SERVING to whoever asks or watches, and goes on serving until they will have noticed."""
+        await self._transport.leave()
+        self._grace_s = min(GRACE_S, max(LEAVE_WITHIN_S - seconds, GRACE_S_MIN))
+        await asyncio.sleep(seconds)
 
     async def close(self) -> None:
         """Stops taking calls, ends streams in band, lets what is in flight finish, and commits it."""
@@ -84,7 +102,7 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._service.closing.set()
-        await self._transport.stop(GRACE_S)
+        await self._transport.stop(GRACE_S if self._grace_s is None else self._grace_s)
         await self._service.erase.close()
         await self._service.writer.close()
 
@@ -113,7 +131,10 @@ class _Service:
         )
         self.snapshotter = Snapshotter(self.state, stores.journal, stores.snapshots, self.clock, policy)
         self.note = NoteDecision(self.state, self.writer, stores.decisions, lambda: microseconds_of(self.clock()))
-        self.rank = RankOffers(self.state, self.clock, self.note)
+        self.pressure = Pressure()
+        self.heartbeat = Heartbeat()
+        self.admission = Admission(self.pressure, self.heartbeat, settings.default_deadline_ms / 1_000)
+        self.rank = RankOffers(self.state, self.clock, self.note, pressure=self.pressure)
         self.erase = EraseProfile(
             self.state,
             self.writer,
@@ -167,7 +188,9 @@ class _Service:
 
     def endpoints(self, compile_catalog: Compile) -> list[Endpoint | StreamEndpoint]:
         """Every method of every service."""
-        servicer = profiles.ProfileServicer(self.profiles(), self.clock, self._settings.max_outstanding, self.closing)
+        servicer = profiles.ProfileServicer(
+            self.profiles(), self.clock, self._settings.max_outstanding, self.closing, Brake(self.pressure)
+        )
         publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
         audience = audiences.AudienceServicer(CountAudience(self.state, self.clock))
@@ -186,7 +209,9 @@ class _Service:
         return [
             endpoint
             for module, name, servicer, limits in services
-            for endpoint in endpoints(module.DESCRIPTOR.services_by_name[name], servicer, limits)
+            for endpoint in endpoints(
+                module.DESCRIPTOR.services_by_name[name], servicer, limits, guards=(self.admission,)
+            )
         ]
 
 
@@ -221,17 +246,26 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     )
     await _serve_catalogs(service, settings.catalog, manifests)
     _tune_collector()
-    transport = _transport(settings, service.endpoints(partial(compile_elsewhere, manifests=manifests)))
+    served = service.endpoints(partial(compile_elsewhere, manifests=manifests))
+    transport = _transport(settings, service, served)
     app = App(service, transport, await transport.start())
     stack.push_async_callback(app.close)
     return app
 
 
 async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT."""
+    """Serves until SIGTERM or SIGINT; a second one ends the process on the spot."""
     stop = asyncio.Event()
+
+    def told(number: int) -> None:
+        if stop.is_set():
+            # What was acknowledged is in the journal already, and the next start tidies up.
+            _LOG.warning("told to stop twice; ending at once")
+            os._exit(128 + number)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, told, number)
     async with AsyncExitStack() as stack:
         app = await start(settings, stack)
         host = settings.listen.rpartition(":")[0]
@@ -241,6 +275,7 @@ async def serve(settings: Settings) -> None:
         )  # fmt: skip
         await stop.wait()
         _LOG.info("stopping")
+        await app.drain(settings.drain_seconds)
 
 
 def _tune_collector() -> None:
@@ -278,8 +313,14 @@ def _compiled(text: str, manifests: Mapping[str, Manifest]) -> CompiledCatalog:
     return compiled
 
 
-def _transport(settings: Settings, served: list[Endpoint | StreamEndpoint]) -> Transport:
-    """`auto` is native: nothing that only grpcio can do (TLS, connection age) can be asked for yet."""
-    if settings.transport == "grpcio":
-        return GrpcioTransport(settings.listen, served)
-    return NativeTransport(settings.listen, served)
+def _transport(settings: Settings, service: "_Service", served: list[Endpoint | StreamEndpoint]) -> Transport:
+    """`auto` is native unless something is asked for that only grpcio can do."""
+    connections = Connections(
+        age_s=60 * settings.max_connection_age_minutes,
+        grace_s=settings.max_connection_age_grace_seconds,
+        keepalive_s=settings.keepalive_seconds,
+        streams=settings.max_streams,
+    )
+    if settings.transport == "grpcio" or (settings.transport == "auto" and connections.age_s):
+        return GrpcioTransport(settings.listen, served, connections=connections)
+    return NativeTransport(settings.listen, served, service.admission, connections)
