@@ -40,8 +40,8 @@ def became_of(rows: Sequence[Row], since_s: float, until_s: float, deadline_s: f
         "statuses": {
             NAMES.get(code, str(code)): count for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
         },
-        "p50_ms": _percentile_ms(took[answered], 50),
-        "p99_ms": _percentile_ms(took[answered], 99),
+        "p50_ms": percentile_ms(took[answered], 50),
+        "p99_ms": percentile_ms(took[answered], 99),
         "buckets": [float(w / o) if o else None for o, w in zip(offered, well, strict=True)],
     }
 
@@ -52,5 +52,6 @@ def recovery_s(buckets: Sequence[float | None]) -> float:
     return (bad[-1] + 1) * BUCKET_S if bad else 0.0
 
 
-def _percentile_ms(took: NDArray[np.float64], percent: float) -> float:
+def percentile_ms(took: Sequence[float] | NDArray[np.float64], percent: float) -> float:
+    """In milliseconds, of seconds; 0 if there are none."""
     return 1e3 * float(np.percentile(took, percent)) if len(took) else 0.0

@@ -1,7 +1,7 @@
 """The flood: a generator that can offer several times what a server can do, in a process of its own.
 
 `python -m loadtest.flood ADDRESS FILE`, with requests in FILE as for `loadtest.generator`; commands and results are
-lines of JSON. It is one thread that wakes every millisecond, sends what is due, and reads what has come (see `http2.py`).
+lines of JSON. It is one thread that wakes every millisecond, sends what is due, and reads what has come (`http2.py`).
 """
 
 import gc
@@ -18,7 +18,7 @@ from typing import Any
 from opportune.v1.decision_pb2 import Rung
 from opportune.v1.decision_service_pb2 import RankOffersResponse
 
-from loadtest.became import LOST, Row, became_of
+from loadtest.became import LOST, Row, became_of, percentile_ms
 from loadtest.generator import read_payloads
 from loadtest.http2 import OK, Connection, Request, request_headers
 from loadtest.open_loop import poisson
@@ -44,6 +44,7 @@ class Flood:
             self._connect()
         self._requests: dict[int, list[Request]] = {}
         self.rows: list[Row] = []
+        self.lateness: list[float] = []
         self._messages: list[bytes] = []
         self._start = 0.0
         self._again: Iterator[Request] | None = None
@@ -79,6 +80,7 @@ class Flood:
         while at < len(due):
             now = perf_counter() - start
             while at < len(due) and due[at] <= now:
+                self.lateness.append(now - due[at])
                 next(turns).call(next(requests), start + due[at])
                 at += 1
             self._turn()
@@ -98,7 +100,7 @@ class Flood:
         self._finish()
 
     def _begin(self) -> None:
-        self.rows, self._messages = [], []
+        self.rows, self.lateness, self._messages = [], [], []
         self._start = perf_counter()
 
     def _turn(self) -> None:
@@ -135,7 +137,7 @@ def run(flood: Flood, command: dict[str, Any]) -> dict[str, Any]:
         warm_up_s = command["warm_up_s"]
         flood.open(command["rate_rps"], warm_up_s + seconds, timeout_ms, command["seed"])
     became = became_of(flood.rows, warm_up_s, warm_up_s + seconds, timeout_ms / 1_000)
-    return {**became, "rungs": flood.rungs()}
+    return {**became, "rungs": flood.rungs(), "lateness_p99_ms": percentile_ms(flood.lateness, 99)}
 
 
 def serve(address: str, file: Path) -> None:

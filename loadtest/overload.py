@@ -183,6 +183,7 @@ def figures(load: float, window: Mapping[str, Any]) -> dict[str, object]:
         "late_ratio": window["late"] / max(window["good"] + window["late"], 1),
         "p50_ms": window["p50_ms"],
         "p99_ms": window["p99_ms"],
+        "generator_lateness_p99_ms": window["lateness_p99_ms"],
         "statuses": statuses,
         "rungs_sampled": dict(window["rungs"]),
         "server_cores": window["server_cpu_s"] / (seconds + (WARM_UP_S if load else 0)),

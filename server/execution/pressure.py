@@ -6,9 +6,10 @@ queues are for. Where most calls of an interval are strained the queue stands, a
 
 1. rankings are told of less and less time, so that they take lower rungs (and bulk loads are refused),
 2. then what nobody waits for is refused (`Tier.LATER`),
-3. then live rankings that would wait for more than a quarter of their time.
+3. and queues are kept short: a call is refused at entry that would wait for more than a quarter of its time.
 
-At any level a call is refused at entry that would only be answered late. Who does not have to wait is never refused.
+Without pressure it is half, as bursts are no reason to refuse, and the time to send the answer is not known. Who does
+not have to wait is never refused.
 """
 
 from enum import IntEnum
@@ -21,7 +22,7 @@ STRAIN_SHIFT = 3
 """Strained: waited for more than 1/8 of what was left then, which is 1/9 of all its time."""
 
 LEVELS = 8
-BULK_LEVEL, LATER_LEVEL, LIVE_LEVEL = 1, 4, 6
+BULK_LEVEL, HURRY_LEVEL, LATER_LEVEL = 1, 2, 4
 
 _WEIGHT_SHIFT = 4
 _MOST_STEP = 4
@@ -100,8 +101,7 @@ class Pressure:
             return max(wait_ns, INTERVAL_NS)
         if wait_ns <= 0 or tier is Tier.CONTROL:
             return 0
-        quarter_ns = left_ns >> 2
-        return wait_ns + self.cheapest_ns - (quarter_ns if self.level >= LIVE_LEVEL else left_ns - quarter_ns)
+        return wait_ns + self.cheapest_ns - (left_ns >> (2 if self.level >= HURRY_LEVEL else 1))
 
     def _end_interval(self, now_ns: int) -> None:
         elapsed_ns = now_ns - self._began_ns

@@ -26,10 +26,10 @@ class WaitingCall(NamedTuple):
 
 
 class CallQueue:
-    """Two lines of calls, and what a call takes of late, everything that the loop does between two of them included.
+    """Two lines of calls, and what a call takes of late: `call_ns`, a running mean.
 
-    Attributes:
-        call_ns: The running mean.
+    What the loop does between turns is left out. Part of it is refusing, so that with it fewer answers would make for
+    longer estimates, and those for more refusals.
     """
 
     __slots__ = ("_gone", "_later", "_soon", "call_ns")

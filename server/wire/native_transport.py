@@ -68,8 +68,6 @@ class NativeTransport:
         self._admission = admission
         self._connections = connections
         self._queue = CallQueue()
-        self._began_ns = 0
-        self._answered = 0
         self._endpoints = [endpoint for endpoint in endpoints if isinstance(endpoint, Endpoint)]
         self._tiers = [tier_of(endpoint.path) for endpoint in self._endpoints]
         self._streams = [endpoint for endpoint in endpoints if isinstance(endpoint, StreamEndpoint)]
@@ -177,7 +175,6 @@ class NativeTransport:
                 # Through the loop, so that its other callbacks have their turn.
                 self._loop.call_soon(self._dispatch, more or ())
             else:
-                self._end_turn()
                 self._hand_back()
 
     def _hand_back(self) -> None:
@@ -214,8 +211,9 @@ class NativeTransport:
     def _answer_some(self) -> None:
         """Answers for one turn, and only then responds: one wake-up of the transport's threads instead of many."""
         answers: list[tuple[int, Answer]] = []
-        began_ns = now_ns = self._end_turn()
-        while self._answered < BATCH and now_ns - began_ns < TURN_NS and (waiting := self._queue.next()) is not None:
+        began_ns, calls = perf_counter_ns(), 0
+        now_ns = began_ns
+        while calls < BATCH and now_ns - began_ns < TURN_NS and (waiting := self._queue.next()) is not None:
             arrived_ns, call_id, method, payload, metadata, peer, left_s = waiting
             waited_s = (now_ns - arrived_ns) * 1e-9
             call = Call(metadata, peer, None if left_s is None else left_s - waited_s, waited_s)
@@ -224,18 +222,12 @@ class NativeTransport:
                 self._tasks[call_id] = self._loop.create_task(self._answer_later(call_id, answer))
             else:
                 answers.append((call_id, answer))
-            self._answered += 1
+            calls += 1
             now_ns = perf_counter_ns()
         for call_id, ready in answers:
             self._respond(call_id, ready)
-
-    def _end_turn(self) -> int:
-        """Ends the turn before, which has lasted until now; what time it is."""
-        now_ns = perf_counter_ns()
-        if self._answered:
-            self._queue.answered(self._answered, now_ns - self._began_ns)
-        self._began_ns, self._answered = now_ns, 0
-        return now_ns
+        if calls:
+            self._queue.answered(calls, perf_counter_ns() - began_ns)
 
     async def _answer_later(self, call_id: int, answer: Later) -> None:
         try:

@@ -22,7 +22,9 @@ async def test_deadline_that_has_passed_ends_the_call_and_not_the_server(server:
     assert (await server.rank("deadline:after")).offers
 
 
-async def test_many_very_short_deadlines_at_once_end_in_an_answer_a_refusal_or_deadline_exceeded(server: Connection) -> None:
+async def test_many_very_short_deadlines_at_once_end_in_an_answer_a_refusal_or_deadline_exceeded(
+    server: Connection,
+) -> None:
     timeouts_s = [0.0001 * step for step in range(1, 40)]
 
     calls = (server.decisions.RankOffers(REQUEST, timeout=timeout_s) for timeout_s in timeouts_s)

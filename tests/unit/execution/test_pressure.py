@@ -2,10 +2,10 @@ import pytest
 
 from server.execution.pressure import (
     BULK_LEVEL,
+    HURRY_LEVEL,
     INTERVAL_NS,
     LATER_LEVEL,
     LEVELS,
-    LIVE_LEVEL,
     Pressure,
     Tier,
 )
@@ -120,7 +120,7 @@ def test_who_does_not_wait_is_never_refused_however_little_time_is_left() -> Non
 def test_call_that_would_be_answered_late_is_refused_at_any_level() -> None:
     pressure = Pressure()
 
-    excess = [pressure.excess_ns(Tier.LIVE, LEFT_NS, wait_ns, 0) > 0 for wait_ns in (1, 70 * MS, 80 * MS, 200 * MS)]
+    excess = [pressure.excess_ns(Tier.LIVE, LEFT_NS, wait_ns, 0) > 0 for wait_ns in (1, 45 * MS, 55 * MS, 200 * MS)]
 
     assert excess == [False, False, True, True]
 
@@ -130,12 +130,12 @@ def test_cheapest_ranking_counts_as_well_as_the_wait() -> None:
     for _ in range(200):
         pressure.ranked(40 * MS, 0)
 
-    assert pressure.excess_ns(Tier.LIVE, 48 * MS, 1, 0) > 0
-    assert pressure.excess_ns(Tier.LIVE, 60 * MS, 1, 0) <= 0
+    assert pressure.excess_ns(Tier.LIVE, 70 * MS, 1, 0) > 0
+    assert pressure.excess_ns(Tier.LIVE, 90 * MS, 1, 0) <= 0
 
 
 def test_hard_pressed_a_live_call_may_wait_for_a_quarter_of_its_time() -> None:
-    pressure, now_ns = pressed(LIVE_LEVEL)
+    pressure, now_ns = pressed(HURRY_LEVEL)
 
     excess = [pressure.excess_ns(Tier.LIVE, LEFT_NS, wait_ns, now_ns) > 0 for wait_ns in (20 * MS, 30 * MS)]
 
