@@ -39,26 +39,27 @@ class Producer:
         self.name = name
         self.sent = 0
         self.closing = 0
+        self._over = False
         self._stream = DeltaStream(connection, name)
 
     async def run(self) -> None:
         """Sends a message every few milliseconds; ends with the stream, which must be OK."""
         sending = asyncio.create_task(self._send())
-        try:
-            while True:
-                response = await self._stream.response()
-                if response.HasField("closing"):
-                    self.closing = response.closing.acknowledged_sequence
-                    sending.cancel()
-        except EOFError:
-            pass
-        finally:
-            sending.cancel()
+        for response in await self._stream.end():
+            if response.HasField("closing"):
+                self.closing = response.closing.acknowledged_sequence
+        # Cancelling a write would cancel the call, so the task ends by itself.
+        self._over = True
+        await sending
 
     async def _send(self) -> None:
-        while True:
+        while not self._over:
             self.sent += 1
-            await self._stream.send(self.sent, visit(f"stopping:{self.name}"))
+            try:
+                await self._stream.send(self.sent, visit(f"stopping:{self.name}"))
+            except (aio.AioRpcError, asyncio.InvalidStateError):
+                # The stream has ended meanwhile.
+                return
             await asyncio.sleep(0.02)
 
 
