@@ -78,6 +78,8 @@ class App:
 
     def __init__(self, service: "_Service", transport: Transport, port: int) -> None:
         self.state = service.state
+        self.pressure = service.pressure
+        self.heartbeat = service.heartbeat
         self.port = port
         self._service = service
         self._transport = transport

@@ -8,8 +8,8 @@ queues are for. Where most calls of an interval are strained the queue stands, a
 2. then what nobody waits for is refused (`Tier.LATER`),
 3. and queues are kept short: a call is refused at entry that would wait for more than a quarter of its time.
 
-Without pressure it is half, as bursts are no reason to refuse, and the time to send the answer is not known. Who does
-not have to wait is never refused.
+Without pressure it is half, as bursts are no reason to refuse, and the time to send the answer is not known. Who waits
+for no longer than a turn is not refused, however little time there is: that is not load.
 """
 
 from enum import IntEnum
@@ -99,7 +99,7 @@ class Pressure:
         self._end_interval(now_ns)
         if self.level >= _REFUSED_FROM[tier]:
             return max(wait_ns, INTERVAL_NS)
-        if wait_ns <= 0 or tier is Tier.CONTROL:
+        if wait_ns <= TURN_NS or tier is Tier.CONTROL:
             return 0
         return wait_ns + self.cheapest_ns - (left_ns >> (2 if self.level >= HURRY_LEVEL else 1))
 

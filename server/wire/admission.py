@@ -75,12 +75,13 @@ class Admission:
         if call.waited_s is None:
             waited_ns = wait_ns = self._heartbeat.lag_ns
         else:
-            waited_ns = int(call.waited_s * 1e9)
-            # The answer still waits for those that are made in the same turn.
-            wait_ns = min(waited_ns, TURN_NS)
+            waited_ns, wait_ns = int(call.waited_s * 1e9), 0
         if tier is not Tier.CONTROL:
             self._pressure.waited(waited_ns, left_ns, now_ns)
         excess_ns = self._pressure.excess_ns(tier, left_ns, wait_ns, now_ns)
+        if excess_ns <= 0 and waited_ns > TURN_NS and tier is not Tier.CONTROL:
+            # It was let in and has waited: it is only refused if it cannot be answered in the turn that it has now.
+            excess_ns = TURN_NS + self._pressure.cheapest_ns - left_ns
         if excess_ns > 0:
             raise self._refusal(excess_ns)
 

@@ -6,6 +6,7 @@ from server.execution.pressure import (
     INTERVAL_NS,
     LATER_LEVEL,
     LEVELS,
+    TURN_NS,
     Pressure,
     Tier,
 )
@@ -111,16 +112,20 @@ def test_tiers_are_refused_one_after_the_other(tier: Tier, level: int) -> None:
     assert refused == [each >= level for each in range(LEVELS + 1)]
 
 
-def test_who_does_not_wait_is_never_refused_however_little_time_is_left() -> None:
+def test_who_waits_for_no_longer_than_a_turn_is_not_refused_however_little_time_is_left() -> None:
     pressure, now_ns = pressed(LEVELS)
 
-    assert pressure.excess_ns(Tier.LIVE, 1, 0, now_ns) <= 0
+    excess = [pressure.excess_ns(Tier.LIVE, 1, wait_ns, now_ns) > 0 for wait_ns in (0, TURN_NS, TURN_NS + 1)]
+
+    assert excess == [False, False, True]
 
 
 def test_call_that_would_be_answered_late_is_refused_at_any_level() -> None:
     pressure = Pressure()
 
-    excess = [pressure.excess_ns(Tier.LIVE, LEFT_NS, wait_ns, 0) > 0 for wait_ns in (1, 45 * MS, 55 * MS, 200 * MS)]
+    excess = [
+        pressure.excess_ns(Tier.LIVE, LEFT_NS, wait_ns, 0) > 0 for wait_ns in (4 * MS, 45 * MS, 55 * MS, 200 * MS)
+    ]
 
     assert excess == [False, False, True, True]
 
@@ -130,8 +135,8 @@ def test_cheapest_ranking_counts_as_well_as_the_wait() -> None:
     for _ in range(200):
         pressure.ranked(40 * MS, 0)
 
-    assert pressure.excess_ns(Tier.LIVE, 70 * MS, 1, 0) > 0
-    assert pressure.excess_ns(Tier.LIVE, 90 * MS, 1, 0) <= 0
+    assert pressure.excess_ns(Tier.LIVE, 70 * MS, 4 * MS, 0) > 0
+    assert pressure.excess_ns(Tier.LIVE, 90 * MS, 4 * MS, 0) <= 0
 
 
 def test_hard_pressed_a_live_call_may_wait_for_a_quarter_of_its_time() -> None:
