@@ -172,7 +172,8 @@ def _step(flooder: Flooder, load: float, rate_rps: float, seconds: float) -> dic
 def figures(load: float, window: Mapping[str, Any]) -> dict[str, object]:
     """What is reported of a window: rates a second."""
     seconds, statuses = window["seconds"], window["statuses"]
-    refused = statuses.get("RESOURCE_EXHAUSTED", 0)
+    # grpcio's core refuses with CANCELLED; nothing else here cancels.
+    refused = statuses.get("RESOURCE_EXHAUSTED", 0) + statuses.get("CANCELLED", 0)
     return {
         "load": load,
         "offered_rps": window["offered"] / seconds,

@@ -322,6 +322,7 @@ def _transport(settings: Settings, service: "_Service", served: list[Endpoint | 
         grace_s=settings.max_connection_age_grace_seconds,
         keepalive_s=settings.keepalive_seconds,
         streams=settings.max_streams,
+        pending=settings.max_pending_calls,
     )
     if settings.transport == "grpcio" or (settings.transport == "auto" and connections.age_s):
         return GrpcioTransport(settings.listen, served, connections=connections)

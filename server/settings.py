@@ -92,6 +92,9 @@ class Settings(BaseModel):
         float, Field(ge=10, description="seconds without a sign of life after which a caller is asked for one")
     ] = 30.0
     max_streams: Annotated[int, Field(ge=1, le=100_000, description="calls on one connection at once")] = 1_024
+    max_pending_calls: Annotated[
+        int, Field(ge=1, le=1_000, description="calls that wait to be taken before some are refused; grpcio only")
+    ] = 32
 
     @model_validator(mode="after")
     def _ages(self) -> "Settings":

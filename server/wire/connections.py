@@ -10,10 +10,6 @@ from typing import NamedTuple
 PING_EVERY_S_MIN = 10
 """Callers may ping so often; the default of gRPC answers the second ping within 5 minutes with GOAWAY."""
 
-PENDING_MAX = 64
-"""Calls of one server that wait within grpcio's core for Python to take them. Beyond, some are refused at random, and
-beyond twice as many all: the core does that for a tenth of what Python would need."""
-
 
 class Connections(NamedTuple):
     """What is asked of connections.
@@ -24,6 +20,9 @@ class Connections(NamedTuple):
         keepalive_s: After how long without any sign of life the caller's side is asked for one.
         keepalive_timeout_s: How long the answer may take.
         streams: Calls on one connection at once.
+        pending: Calls of all connections that wait within grpcio's core for Python to take them. Beyond that some are
+            refused at random, and beyond twice as many all. That is for a tenth of what a refusal costs in Python,
+            which is not much less than an answer; but the core knows no deadlines, and refuses with CANCELLED.
     """
 
     age_s: float = 0.0
@@ -31,6 +30,7 @@ class Connections(NamedTuple):
     keepalive_s: float = 30.0
     keepalive_timeout_s: float = 20.0
     streams: int = 1_024
+    pending: int = 32
 
 
 DEFAULTS = Connections()
@@ -44,8 +44,8 @@ def grpcio_options(connections: Connections) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", _ms(connections.keepalive_s)),
         ("grpc.keepalive_timeout_ms", _ms(connections.keepalive_timeout_s)),
         ("grpc.max_concurrent_streams", connections.streams),
-        ("grpc.server.max_pending_requests", PENDING_MAX),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING_MAX),
+        ("grpc.server.max_pending_requests", connections.pending),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * connections.pending),
     ]
     if connections.age_s:
         options.append(("grpc.max_connection_age_ms", _ms(connections.age_s)))

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter_ns
 from types import CoroutineType
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
@@ -218,10 +218,10 @@ class NativeTransport:
             waited_s = (now_ns - arrived_ns) * 1e-9
             call = Call(metadata, peer, None if left_s is None else left_s - waited_s, waited_s)
             answer = self._endpoints[method].answer(payload, call)
-            if isinstance(answer, CoroutineType):
+            if type(answer) is CoroutineType:
                 self._tasks[call_id] = self._loop.create_task(self._answer_later(call_id, answer))
             else:
-                answers.append((call_id, answer))
+                answers.append((call_id, cast(Answer, answer)))
             calls += 1
             now_ns = perf_counter_ns()
         for call_id, ready in answers:

@@ -103,7 +103,7 @@ async def busy(server: Serving) -> AsyncIterator[tuple[Caller, list[Producer]]]:
         connection = await stack.enter_async_context(connected(server.port))
         other = await stack.enter_async_context(connected(server.port))
         caller, producers = Caller(connection), [Producer(other, f"source-{n}") for n in range(STREAMS)]
-        tasks = [asyncio.create_task(each.run()) for each in (caller, *producers)]
+        tasks = [asyncio.create_task(caller.run()), *(asyncio.create_task(each.run()) for each in producers)]
         async with asyncio.timeout(TIMEOUT_S):
             while caller.codes["OK"] < RATE_PER_S // 3 or min(producer.sent for producer in producers) < 5:
                 await asyncio.sleep(0.05)

@@ -67,7 +67,8 @@ class Server:
         self.queue.put(WaitingCall(self.now_ns, came_ns, 0, b"", (), "", left_s), Tier.LIVE)
 
     def _turn(self, deadline_ns: int) -> None:
-        began_ns, calls = self.now_ns, []
+        began_ns = self.now_ns
+        calls: list[WaitingCall] = []
         while len(calls) < BATCH and self.now_ns - began_ns < TURN_NS and (call := self.queue.next()) is not None:
             if self._answer(call):
                 calls.append(call)
