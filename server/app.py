@@ -51,6 +51,7 @@ from server.execution.sources import Sources
 from server.execution.state import State, never_back, utc_now
 from server.execution.writer import Writer
 from server.inference.model import load_models
+from server.inspecting import inspect_elsewhere
 from server.replaying import Places, ReplayElsewhere
 from server.settings import Settings
 from server.stores import Stores, open_stores
@@ -226,13 +227,17 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
         JournalDamagedError, NewerEntryError, FolderInUseError: the data folder cannot be used.
         OSError, RuntimeError: a file cannot be read, or the address cannot be bound.
     """
-    models = load_models(settings.models) if settings.models else {}
-    manifests = {model_id: model.manifest for model_id, model in models.items()}
+    inspection = asyncio.create_task(_inspected(settings.models))
+    stack.callback(inspection.cancel)
     stores = await open_stores(settings, stack)
     # Millions of entries and pages come, none of them in a cycle.
     gc.disable()
     stack.callback(gc.enable)
     recovered = await recover(stores.journal, stores.snapshots, stores.ledger)
+    # Models are inspected, in a process of their own, while the journal is read.
+    inspected = await inspection
+    models = load_models(settings.models, inspected) if settings.models else {}
+    manifests = {model_id: model.manifest for model_id, model in models.items()}
     service = _Service(settings, stores, models, recovered.facts)
     service.note.start_behind(await stores.decisions.last_number())
     service.writer.start()
@@ -253,6 +258,10 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     app = App(service, transport, await transport.start())
     stack.push_async_callback(app.close)
     return app
+
+
+async def _inspected(models: Path | None) -> Mapping[str, str]:
+    return {} if models is None else await inspect_elsewhere(models)
 
 
 async def serve(settings: Settings) -> None:

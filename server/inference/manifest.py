@@ -32,6 +32,7 @@ class ModelRefusedError(Exception):
 
     def __init__(self, model: str, problem: str) -> None:
         super().__init__(f"model {model} refused: {problem}")
+        self.problem = problem
 
 
 class _Document(BaseModel):

@@ -16,6 +16,7 @@ import onnxruntime
 from server.domain.attribute import FloatRow
 from server.domain.model import RUN_LIMIT_NS, Golden, Manifest, ModelFailure, ModelTimeout, Scope
 from server.inference.calibration import propensities
+from server.inference.inspection import inspect
 from server.inference.manifest import MANIFEST, ModelRefusedError, read_manifest
 from server.inference.partition import Partition, partition
 from server.inference.watchdog import Watchdog
@@ -113,27 +114,40 @@ class OnnxModel:
         return tensors
 
 
-def load_models(root: Path) -> dict[str, OnnxModel]:
+def load_models(root: Path, inspected: Mapping[str, str] | None = None) -> dict[str, OnnxModel]:
     """Every model version below a folder, verified, by `name/version`; one watchdog for all of them.
 
+    Args:
+        inspected: The hashes of the files that were inspected, by `name/version`; None to take any.
+
     Raises:
-        ModelRefusedError: one of them is not what its manifest says; nothing is loaded then.
+        ModelRefusedError: one of them is not what its manifest says, or not what was inspected; nothing is loaded then.
     """
     folders = sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}"))
     watchdog = Watchdog()
-    return {f"{folder.parent.name}/{folder.name}": load_model(folder, watchdog) for folder in folders}
+    models = {}
+    for folder in folders:
+        name = f"{folder.parent.name}/{folder.name}"
+        models[name] = load_model(folder, watchdog, None if inspected is None else inspected.get(name, ""))
+    return models
 
 
-def load_model(folder: Path, watchdog: Watchdog | None = None) -> OnnxModel:
+def load_model(folder: Path, watchdog: Watchdog | None = None, sha256: str | None = None) -> OnnxModel:
     """Loads and verifies the model version in a folder `…/name/version`.
 
+    Args:
+        sha256: What the file's hash must be; None for what the manifest says.
+
     Raises:
-        ModelRefusedError: hash, inputs, output or golden vectors differ from the manifest.
+        ModelRefusedError: contents, hash, inputs, output or golden vectors are not as they must be.
     """
     manifest = read_manifest(folder)
+    if sha256 is not None and manifest.sha256 != sha256:
+        raise ModelRefusedError(manifest.id, "it has changed since it was inspected")
     content = _verified_content(manifest)
     try:
         graph = onnx.load_model_from_string(content)
+        inspect(manifest.id, graph)
         _verify_tensors(manifest, graph.graph)
         model = OnnxModel(manifest, graph, watchdog)
     except ModelRefusedError:

@@ -1,0 +1,124 @@
+"""Inspects models in a process of its own, before the server touches them: `python -m server.inspecting FOLDER`.
+
+A file that is made to hurt does so here: memory, CPU time and files are limited, and a crash takes nothing with it. The
+server then loads only files whose hash is one that was inspected.
+"""
+
+import asyncio
+import json
+import resource
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from server.domain.model import ModelFailure, Scope
+from server.inference.manifest import MANIFEST, ModelRefusedError
+from server.inference.model import OnnxModel, load_model
+
+MEMORY_BYTES = 2 * 2**30
+"""What all models together may take to be loaded and run, beside the process itself."""
+
+CPU_S = 60
+WALL_S = 90.0
+ROWS = 4_096
+"""Each model scores so many rows, as for a large catalog: some ask for memory only then."""
+
+_NO_FILES_BYTES = 0
+
+
+async def inspect_elsewhere(root: Path, wall_s: float = WALL_S) -> Mapping[str, str]:
+    """The hash of every model file below a folder, by `name/version`; all of them may be loaded.
+
+    Raises:
+        ModelRefusedError: one of them may not, or its inspection did not come to an end.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "server.inspecting", str(root),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        output = await asyncio.wait_for(_read(process), wall_s)
+    except TimeoutError:
+        raise ModelRefusedError(str(root), f"inspecting the models below took longer than {wall_s:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+    return _verdicts(root, output, process.returncode or 0)
+
+
+async def _read(process: asyncio.subprocess.Process) -> bytes:
+    output, _ = await process.communicate()
+    return output
+
+
+def _verdicts(root: Path, output: bytes, code: int) -> dict[str, str]:
+    hashes: dict[str, str] = {}
+    begun = str(root)
+    for line in output.splitlines():
+        said = json.loads(line)
+        begun = said["model"]
+        if "problem" in said:
+            raise ModelRefusedError(begun, said["problem"])
+        if "sha256" in said:
+            hashes[begun] = said["sha256"]
+    if code:
+        ending = f"with {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        raise ModelRefusedError(begun, f"its inspection ended {ending}")
+    return hashes
+
+
+def main(root: Path) -> None:
+    """Says of each model below a folder that its inspection begins, and then its hash, or what is wrong with it."""
+    _limit()
+    for folder in sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}")):
+        for said in _inspected(folder):
+            print(json.dumps(said), flush=True)
+
+
+def _inspected(folder: Path) -> Iterator[dict[str, str]]:
+    name = f"{folder.parent.name}/{folder.name}"
+    yield {"model": name}
+    try:
+        model = load_model(folder)
+        _score_many(model)
+    except ModelRefusedError as error:
+        yield {"model": name, "problem": error.problem}
+    except (ModelFailure, MemoryError) as error:
+        yield {"model": name, "problem": f"it does not score {ROWS:,} rows: {error or 'not enough memory'}"}
+    else:
+        yield {"model": name, "sha256": model.manifest.sha256}
+
+
+def _score_many(model: OnnxModel) -> None:
+    """Scores the golden vectors again and again."""
+    golden = model.manifest.golden
+    times = -(-ROWS // len(golden.output))
+    inputs = {
+        entry.name: golden.inputs[entry.name]
+        if entry.scope is Scope.CUSTOMER
+        else np.tile(golden.inputs[entry.name], (times, 1))
+        for entry in model.manifest.inputs
+    }
+    of_offers = {entry.name for entry in model.manifest.inputs if entry.scope is Scope.OFFER}
+    tensors = model.precompute({name: rows for name, rows in inputs.items() if name in of_offers})
+    scores = model.run({name: rows for name, rows in inputs.items() if name not in of_offers} | tensors)
+    if len(scores) != times * len(golden.output):
+        raise ModelFailure(f"it gave {len(scores)} scores for {times * len(golden.output)} rows")
+
+
+def _limit() -> None:
+    """Takes from this process what a model has no use for."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    address_space = pages * resource.getpagesize() + MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_NO_FILES_BYTES, _NO_FILES_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
