@@ -20,6 +20,7 @@ from loadtest.guarded import GuardedOptions, guarded
 from loadtest.ingest import RejectedError
 from loadtest.memory import MemoryOptions, memory
 from loadtest.mixed import MixedOptions, mixed
+from loadtest.overload import OverloadOptions, overload, overload_table
 from loadtest.picture import picture
 from loadtest.probe import NotRankedError
 from loadtest.rank import RankOptions, rank
@@ -83,6 +84,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "audience": Scenario(AudienceOptions, audience, audience_table),
     "batch": Scenario(BatchOptions, batch, batch_table),
     "cold": Scenario(ColdOptions, cold, cold_table),
+    "overload": Scenario(OverloadOptions, overload, overload_table),
     "replay": Scenario(ReplayOptions, replay, replay_table),
 }
 

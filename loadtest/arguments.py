@@ -15,7 +15,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         scenario.add_argument("--transport", choices=("native", "grpcio"), default="native")
         scenario.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
     _add_reading(scenarios)
-    for name in ("rank", "scaling", "deltas", "freshness", "mixed", "audience"):
+    for name in ("rank", "scaling", "deltas", "freshness", "mixed", "audience", "overload"):
         scenarios.choices[name].add_argument(
             "--hold-cores", action="store_true", help="spin on idle cores, for machines that take them away"
         )
@@ -32,6 +32,10 @@ def _add_ranking(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     _add_profiles(guarded, 20_000)
     guarded.add_argument("--windows", type=_positive, default=12, help="of each server (default: 12)")
     scaling = scenarios.add_parser("scaling", help="ten times the offers, a hundred times the profiles")
+    overload = scenarios.add_parser("overload", help="up to four times more than can be done, with deadlines of 100 ms")
+    overload.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
+    _add_profiles(overload, 20_000)
+    overload.add_argument("--seconds", type=_seconds, default=6.0, help="at each load (default: 6)")
     for scenario in (rank, scaling):
         scenario.add_argument("--seconds", type=_seconds, default=20.0, help="open loop, each (default: 20)")
 

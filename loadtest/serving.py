@@ -37,7 +37,7 @@ class ServerFailedError(Exception):
 def opportune(workload: Workload, port: int, transport: str) -> Sequence[str]:
     """The decisioning service, keeping nothing on disk."""
     files = ["--catalog", str(workload.catalog), "--models", str(workload.models)]
-    where = ["--listen", f"{HOST}:{port}", "--transport", transport]
+    where = ["--listen", f"{HOST}:{port}", "--transport", transport, "--drain-seconds", "0"]
     return ["-m", "server", "serve", "--ephemeral", *files, *where]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -33,11 +34,13 @@ from server.execution.deltas import ApplyProfileDeltas
 from server.execution.erase import EraseProfile, finish_erasures
 from server.execution.export import ExportProfile
 from server.execution.facts import Facts
+from server.execution.heartbeat import Heartbeat
 from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
 from server.execution.load import LoadProfiles
 from server.execution.noting import NoteDecision
 from server.execution.outcomes import ListOfferResults, ReportOutcomes
 from server.execution.past_catalogs import PastCatalogs
+from server.execution.pressure import Pressure
 from server.execution.profiles import GetProfile
 from server.execution.rank import RankOffers
 from server.execution.recorded import GetDecision, ReplayDecision
@@ -56,12 +59,19 @@ from server.settings import Settings
 from server.stores import Stores, open_stores
 from server.telemetry.logs import tell_of_loop
 from server.wire import audiences, catalog, decisions, outcomes, profiles
+from server.wire.admission import Admission
+from server.wire.brake import Brake
+from server.wire.connections import Connections
 from server.wire.endpoint import Endpoint, StreamEndpoint, endpoints
 from server.wire.grpcio_transport import GrpcioTransport, Transport
 from server.wire.native_transport import NativeTransport
 from server.wire.profiles import ProfileUseCases
 
 GRACE_S = 3.5
+GRACE_S_MIN = 1.0
+LEAVE_WITHIN_S = 4.5
+"""From the signal to the last answer, if draining leaves that much."""
+
 RETAIN_EVERY_S = 600.0
 
 _LOG = logging.getLogger("opportune")
@@ -72,17 +82,27 @@ class App:
 
     def __init__(self, service: "_Service", transport: Transport, port: int) -> None:
         self.state = service.state
+        self.pressure = service.pressure
+        self.heartbeat = service.heartbeat
         self.port = port
         self.observing = service.observing
         self.observing.is_serving = True
         self._service = service
         self._transport = transport
+        self._grace_s: float | None = None
         self._tasks = [
+            asyncio.create_task(service.heartbeat.run(), name="heartbeat"),
             asyncio.create_task(self._tell_of_failure(), name="journal-health"),
             asyncio.create_task(service.retain_decisions(), name="decision-log-retention"),
         ]
         if service.stores.durable:
             self._tasks.append(asyncio.create_task(service.snapshotter.run(), name="snapshots"))
+
+    async def drain(self, seconds: float) -> None:
+        """Says NOT_SERVING to whoever asks or watches, and goes on serving until they will have noticed."""
+        await self._transport.leave()
+        self._grace_s = min(GRACE_S, max(LEAVE_WITHIN_S - seconds, GRACE_S_MIN))
+        await asyncio.sleep(seconds)
 
     async def close(self) -> None:
         """Stops taking calls, ends streams in band, lets what is in flight finish, and commits it."""
@@ -91,7 +111,7 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._service.closing.set()
-        await self._transport.stop(GRACE_S)
+        await self._transport.stop(GRACE_S if self._grace_s is None else self._grace_s)
         await self._service.erase.close()
         await self._service.writer.close()
 
@@ -124,7 +144,10 @@ class _Service:
         self.snapshotter = Snapshotter(self.state, stores.journal, stores.snapshots, self.clock, policy)
         self.note = NoteDecision(self.state, self.writer, stores.decisions, lambda: microseconds_of(self.clock()))
         decision_watch = DecisionWatch(models)
-        self.rank = RankOffers(self.state, self.clock, self.note, watch=decision_watch)
+        self.pressure = Pressure()
+        self.heartbeat = Heartbeat()
+        self.admission = Admission(self.pressure, self.heartbeat, settings.default_deadline_ms / 1_000)
+        self.rank = RankOffers(self.state, self.clock, self.note, watch=decision_watch, pressure=self.pressure)
         self.rejections = RejectionLimit(settings.rejected_per_minute)
         self.erase = EraseProfile(
             self.state,
@@ -184,7 +207,9 @@ class _Service:
 
     def endpoints(self, compile_catalog: Compile) -> list[Endpoint | StreamEndpoint]:
         """Every method of every service."""
-        servicer = profiles.ProfileServicer(self.profiles(), self.clock, self._settings.max_outstanding, self.closing)
+        servicer = profiles.ProfileServicer(
+            self.profiles(), self.clock, self._settings.max_outstanding, self.closing, Brake(self.pressure)
+        )
         publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
         audience = audiences.AudienceServicer(CountAudience(self.state, self.clock))
@@ -200,7 +225,7 @@ class _Service:
             (outcome_service_pb2, "OutcomeService", self._outcomes(), outcomes.LIMITS_BYTES),
             (audience_service_pb2, "AudienceService", audience, audiences.LIMITS_BYTES),
         )
-        guards, observers = (self.accounts.begin,), (self.accounts.end,)
+        guards, observers = (self.accounts.begin, self.admission), (self.accounts.end,)
         made = [
             endpoint
             for module, name, servicer, limits in services
@@ -247,7 +272,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     )
     await _serve_catalogs(service, settings.catalog, manifests)
     _tune_collector()
-    transport = _transport(settings, service.endpoints(partial(compile_elsewhere, manifests=manifests)))
+    served = service.endpoints(partial(compile_elsewhere, manifests=manifests))
+    transport = _transport(settings, service, served)
     app = App(service, transport, await transport.start())
     stack.push_async_callback(app.close)
     return app
@@ -258,10 +284,18 @@ async def _inspected(models: Path | None) -> Mapping[str, str]:
 
 
 async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT."""
+    """Serves until SIGTERM or SIGINT; a second one ends the process on the spot."""
     stop = asyncio.Event()
+
+    def told(number: int) -> None:
+        if stop.is_set():
+            # What was acknowledged is in the journal already, and the next start tidies up.
+            _LOG.warning("told to stop twice; ending at once")
+            os._exit(128 + number)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, told, number)
     asyncio.get_running_loop().set_exception_handler(tell_of_loop)
     async with AsyncExitStack() as stack:
         app = await start(settings, stack)
@@ -274,6 +308,7 @@ async def serve(settings: Settings) -> None:
             _LOG.info("metrics on port %s", app.observing.port)
         await stop.wait()
         _LOG.info("stopping")
+        await app.drain(settings.drain_seconds)
 
 
 def _tune_collector() -> None:
@@ -311,8 +346,15 @@ def _compiled(text: str, manifests: Mapping[str, Manifest]) -> CompiledCatalog:
     return compiled
 
 
-def _transport(settings: Settings, served: list[Endpoint | StreamEndpoint]) -> Transport:
-    """`auto` is native: nothing that only grpcio can do (TLS, connection age) can be asked for yet."""
-    if settings.transport == "grpcio":
-        return GrpcioTransport(settings.listen, served)
-    return NativeTransport(settings.listen, served)
+def _transport(settings: Settings, service: "_Service", served: list[Endpoint | StreamEndpoint]) -> Transport:
+    """`auto` is native unless something is asked for that only grpcio can do."""
+    connections = Connections(
+        age_s=60 * settings.max_connection_age_minutes,
+        grace_s=settings.max_connection_age_grace_seconds,
+        keepalive_s=settings.keepalive_seconds,
+        streams=settings.max_streams,
+        pending=settings.max_pending_calls,
+    )
+    if settings.transport == "grpcio" or (settings.transport == "auto" and connections.age_s):
+        return GrpcioTransport(settings.listen, served, connections=connections)
+    return NativeTransport(settings.listen, served, service.admission, connections)

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 ENVIRONMENT_PREFIX = "OPPORTUNE_"
 SECRETS = frozenset({"vault_key"})
@@ -28,7 +37,9 @@ class Settings(BaseModel):
     ] = "127.0.0.1:50051"  # fmt: skip
     transport: Annotated[
         Literal["auto", "native", "grpcio"],
-        Field(description="native is fast; grpcio is stock; auto is native"),
+        Field(
+            description="native is fast; grpcio is stock; auto is native unless only grpcio can do what is asked for"
+        ),
     ] = "auto"
     models: Annotated[Path | None, Field(description="folder of models, as <name>/<version>/manifest.toml")] = None
     catalog: Annotated[
@@ -64,6 +75,33 @@ class Settings(BaseModel):
     decision_log_hours: Annotated[
         float, Field(gt=0, description="hours for which the decision log keeps decisions")
     ] = 168.0
+    default_deadline_ms: Annotated[
+        int,
+        Field(ge=1, description="what a call without deadline is taken to have when there is more to do than can be"),
+    ] = 1_000
+    drain_seconds: Annotated[
+        float, Field(ge=0, le=60, description="how long calls are still taken after SIGTERM, so that balancers notice")
+    ] = 2.0
+    max_connection_age_minutes: Annotated[
+        float,
+        Field(ge=0, description="minutes, give or take 10 %, after which callers connect again; 0: never; grpcio only"),
+    ] = 0.0
+    max_connection_age_grace_seconds: Annotated[
+        float, Field(gt=0, description="seconds that the calls on such a connection may still take")
+    ] = 30.0
+    keepalive_seconds: Annotated[
+        float, Field(ge=10, description="seconds without a sign of life after which a caller is asked for one")
+    ] = 30.0
+    max_streams: Annotated[int, Field(ge=1, le=100_000, description="calls on one connection at once")] = 1_024
+    max_pending_calls: Annotated[
+        int, Field(ge=1, le=1_000, description="calls that wait to be taken before some are refused; grpcio only")
+    ] = 32
+
+    @model_validator(mode="after")
+    def _ages(self) -> "Settings":
+        if self.max_connection_age_minutes and self.transport == "native":
+            raise ValueError("max_connection_age_minutes: the native transport cannot; use transport = grpcio")
+        return self
 
     metrics_listen: Annotated[
         str | None,

@@ -52,6 +52,7 @@ class ErrorReason(Enum):
     DECISION_NOT_FOUND = Kind.NOT_FOUND
     VERSION_GONE = Kind.FAILED_PRECONDITION
     CATALOG_CHANGED = Kind.ABORTED
+    OVERLOADED = Kind.RESOURCE_EXHAUSTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from server.domain.decision import Decision, RankQuery
 from server.domain.errors import ErrorReason, OpportuneError, invalid_field
 from server.domain.identifier import require_identifier
 from server.execution.answered import AnsweredRequests
-from server.execution.decide import decide
+from server.execution.decide import STAGE_NAMES, decide
 from server.execution.evaluation import Evaluation, Moment
 from server.execution.explain import explain
 from server.execution.noting import NoteDecision
+from server.execution.pressure import Pressure
 from server.execution.state import Clock, State
 from server.intelligence.conditions.lexer import MAX_BYTES
 
@@ -21,6 +22,8 @@ MAX_CONTEXT_ATTRIBUTES = 64
 MAX_LOCALE_BYTES = 35
 MAX_PLACEMENTS = 16
 PROFILE_RETRY_MS = 50
+
+_MODEL = STAGE_NAMES.index("model")
 
 Bits = Callable[[int], int]
 """Makes so many random bits."""
@@ -45,12 +48,20 @@ class RankOffers:
         bits: Bits | None = None,
         *,
         watch: Watch = lambda decision, evaluations: None,
+        pressure: Pressure | None = None,
     ) -> None:
+        """Ranks from the state of now.
+
+        Args:
+            watch: Sees each decision as it was made.
+            pressure: Is told what rankings take, and says how long they may.
+        """
         self._state = state
         self._clock = clock
         self._note = note
         self._bits = bits or system_bits()
         self._watch = watch
+        self._pressure = pressure or Pressure()
         self._answered: AnsweredRequests[Decision] = AnsweredRequests()
 
     def __call__(self, query: RankQuery, time_left_s: float | None = None) -> Decision:
@@ -85,6 +96,7 @@ class RankOffers:
             self._state.cached_ranking,
         )
         decision, evaluations = decide(snapshot, query, moment)
+        self._pressure.ranked(perf_counter_ns() - began_ns, sum(map(_model_ns, evaluations)))
         self._watch(decision, evaluations)
         if query.full_view:
             decision = explain(decision, evaluations)
@@ -98,7 +110,7 @@ class RankOffers:
         self._answered.forget(lambda decision: decision.customer_id in customer_ids)
 
     def _ends_ns(self, query: RankQuery, began_ns: int, time_left_s: float | None) -> int | None:
-        """When the answer must be there: by the caller's deadline, and by those of the placements."""
+        """When the answer must be there: by the caller's deadline, those of the placements, and sooner in a crowd."""
         placements = self._state.catalog.placements
         limits_ms = [
             placement.placement.deadline_ms
@@ -107,7 +119,16 @@ class RankOffers:
         ]
         if time_left_s is not None:
             limits_ms.append(time_left_s * 1_000)
+        told_ns = self._pressure.told_ns(began_ns)
+        if told_ns is not None:
+            limits_ms.append(told_ns / 1_000_000)
         return began_ns + int(min(limits_ms) * 1_000_000) if limits_ms else None
+
+
+def _model_ns(evaluation: Evaluation) -> int:
+    """What the model stage took; a placement that is switched off has none."""
+    marks = evaluation.marks
+    return marks[_MODEL + 1] - marks[_MODEL] if len(marks) > _MODEL + 1 else 0
 
 
 def _body(query: RankQuery) -> object:

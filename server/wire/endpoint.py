@@ -65,6 +65,13 @@ class Endpoint:
         self._tell(call, _code(answer), started_ns)
         return answer
 
+    def refused(self, error: OpportuneError, call: Call) -> Answer:
+        """The answer to a call that is refused before its turn has come."""
+        started_ns = perf_counter_ns()
+        answer = wire_status(error)
+        self._tell(call, _code(answer), started_ns)
+        return answer
+
     async def _answered(self, response: Awaitable[Any], call: Call, started_ns: int) -> Answer:
         try:
             answer: Answer = cast(bytes, (await response).SerializeToString())

@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from server.wire.call import Call
+from server.wire.connections import DEFAULTS, Connections, grpcio_options
 from server.wire.endpoint import Answer, Endpoint, StreamEndpoint
 from server.wire.status import WireStatus
 
@@ -18,9 +19,6 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
-    # Callers may ping every 10 s; the default answers the second ping within 5 minutes with GOAWAY.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
 )
 
 
@@ -39,6 +37,10 @@ class Transport(Protocol):
         """Has the health service say whether a service is serving."""
         ...
 
+    async def leave(self) -> None:
+        """Has the health service say NOT_SERVING of every service from now on; calls are still taken."""
+        ...
+
     async def stop(self, grace_s: float) -> None:
         """NOT_SERVING first; then lets calls in flight finish, for at most the grace, and closes."""
         ...
@@ -48,7 +50,11 @@ class GrpcioTransport:
     """A `grpc.aio` server for the endpoints."""
 
     def __init__(
-        self, address: str, endpoints: Sequence[Endpoint | StreamEndpoint], services: Sequence[str] = ()
+        self,
+        address: str,
+        endpoints: Sequence[Endpoint | StreamEndpoint],
+        services: Sequence[str] = (),
+        connections: Connections = DEFAULTS,
     ) -> None:
         """Prepares the server.
 
@@ -56,10 +62,11 @@ class GrpcioTransport:
             address: `host:port`, port 0 for a free one, or `unix:PATH`.
             endpoints: The methods to serve.
             services: Names of services that health and reflection tell of, beside those of the endpoints.
+            connections: How connections are kept, and when they are ended.
         """
         self._address = address
         self._services = sorted({*services, *(endpoint.path.split("/")[1] for endpoint in endpoints)})
-        self._server = aio.server(options=OPTIONS)
+        self._server = aio.server(options=[*OPTIONS, *grpcio_options(connections)])
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -84,6 +91,10 @@ class GrpcioTransport:
         """See `Transport`."""
         status = health_pb2.HealthCheckResponse
         await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
+
+    async def leave(self) -> None:
+        """See `Transport`."""
+        await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace_s: float) -> None:
         """See `Transport`."""

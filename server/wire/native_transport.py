@@ -1,7 +1,12 @@
 """The fast transport: pygrpc-native, whose HTTP/2 work runs in Rust outside the GIL.
 
-Calls come in batches: one wake-up of the event loop answers all that have arrived. A plain handler answers within the
-wake-up, without a task of its own. Health, reflection and streams go to a `grpc.aio` server on a Unix socket behind it.
+Calls come in batches: one wake-up of the event loop takes in all that have arrived, and answers them for at most
+`TURN_NS` before everything else on the loop has its turn. A plain handler answers within the wake-up, without a task of
+its own. Health, reflection and streams go to a `grpc.aio` server on a Unix socket behind it.
+
+What has to wait does so in a `CallQueue`, not in the transport's own queue, so that it is known how much there is: who
+would wait too long is refused at once, and rankings overtake what is less urgent. The time left that the transport
+tells is that at the moment of taking in, so the wait in its own queue is off it already.
 
 A thread waits for calls only while the loop has none. Were it to wait for the next one while the loop works on the
 last, the two would fight for the GIL wherever numpy or ONNX Runtime lets go of it, and a decision would cost double.
@@ -15,19 +20,27 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter_ns
 from types import CoroutineType
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
+from server.execution.pressure import TURN_NS
+from server.wire.admission import Admission, tier_of
 from server.wire.call import Call
+from server.wire.call_queue import CallQueue, WaitingCall
+from server.wire.connections import DEFAULTS, Connections
 from server.wire.endpoint import Answer, Endpoint, Later, StreamEndpoint
 from server.wire.grpcio_transport import GrpcioTransport
 from server.wire.status import PUSHBACK_KEY
 
 BATCH = 16
 """Calls answered in one wake-up at most: 16 decisions hold the loop for about 3 ms."""
+
+INTAKE = 256
+"""Calls taken in in one wake-up at most; to refuse them all takes about as long as to answer a batch."""
 
 _FLUSH_STEP_S = 0.02
 _PREFIX = "opportune-"
@@ -37,10 +50,26 @@ _LOG = logging.getLogger(__name__)
 class NativeTransport:
     """Serves unary endpoints natively and everything else behind them."""
 
-    def __init__(self, address: str, endpoints: Sequence[Endpoint | StreamEndpoint]) -> None:
-        """Prepares the server; `address` is `host:port`, port 0 for a free one."""
+    def __init__(
+        self,
+        address: str,
+        endpoints: Sequence[Endpoint | StreamEndpoint],
+        admission: Admission | None = None,
+        connections: Connections = DEFAULTS,
+    ) -> None:
+        """Prepares the server.
+
+        Args:
+            address: `host:port`, port 0 for a free one.
+            admission: Asked about each call that has to wait; it should be among the endpoints' guards as well.
+            connections: Of these it takes keepalive and the number of streams; it cannot end connections by their age.
+        """
         self._address = address
+        self._admission = admission
+        self._connections = connections
+        self._queue = CallQueue()
         self._endpoints = [endpoint for endpoint in endpoints if isinstance(endpoint, Endpoint)]
+        self._tiers = [tier_of(endpoint.path) for endpoint in self._endpoints]
         self._streams = [endpoint for endpoint in endpoints if isinstance(endpoint, StreamEndpoint)]
         self._tasks: dict[int, asyncio.Task[None]] = {}
         # Held while the loop has calls to answer; a bare lock, as a semaphore costs microseconds at every turn.
@@ -51,7 +80,13 @@ class NativeTransport:
         """See `Transport`."""
         try:
             self._front = NativeGrpcFront(
-                self._address, [], call_details=True, metrics=True, max_metadata_size=16 * 1024
+                self._address,
+                [],
+                call_details=True,
+                metrics=True,
+                max_metadata_size=16 * 1024,
+                keepalive_time_ms=round(self._connections.keepalive_s * 1_000),
+                max_concurrent_streams=self._connections.streams,
             )
         except OSError as error:
             raise RuntimeError(f"cannot listen on {self._address}: {error}") from error
@@ -72,6 +107,10 @@ class NativeTransport:
     async def set_serving(self, service: str, serving: bool) -> None:
         """See `Transport`."""
         await self._behind.set_serving(service, serving)
+
+    async def leave(self) -> None:
+        """See `Transport`."""
+        await self._behind.leave()
 
     async def stop(self, grace_s: float) -> None:
         """See `Transport`."""
@@ -115,7 +154,7 @@ class NativeTransport:
 
     def _receive(self) -> None:
         """Runs in a thread of its own: hands calls over, and waits until the loop has run out of them."""
-        while (events := self._front.recv_batch_details(BATCH)) is not None:
+        while (events := self._front.recv_batch_details(INTAKE)) is not None:
             try:
                 self._loop.call_soon_threadsafe(self._dispatch, events)
             except RuntimeError:
@@ -124,16 +163,17 @@ class NativeTransport:
                 return
             self._turn.acquire()
 
-    def _dispatch(self, events: list[tuple[Any, ...]]) -> None:
-        more = None
+    def _dispatch(self, events: Sequence[tuple[Any, ...]]) -> None:
+        more: Sequence[tuple[Any, ...]] | None = None
         try:
-            self._answer_all(events)
-            more = self._front.recv_batch_details(BATCH, 0)
+            self._take_in(events)
+            self._answer_some()
+            more = self._front.recv_batch_details(INTAKE, 0)
         finally:
             # Whatever happens, somebody must wait for the next call.
-            if more:
+            if more or len(self._queue):
                 # Through the loop, so that its other callbacks have their turn.
-                self._loop.call_soon(self._dispatch, more)
+                self._loop.call_soon(self._dispatch, more or ())
             else:
                 self._hand_back()
 
@@ -142,26 +182,52 @@ class NativeTransport:
         if self._turn.locked():
             self._turn.release()
 
-    def _answer_all(self, events: list[tuple[Any, ...]]) -> None:
-        """Answers a batch, and only then responds: one wake-up of the transport's threads instead of many."""
-        answers: list[tuple[int, Answer]] = []
+    def _take_in(self, events: Sequence[tuple[Any, ...]]) -> None:
+        """Has calls wait for their turn, but for those that would wait too long."""
+        arrived_ns, queue, admission = perf_counter_ns(), self._queue, self._admission
         for kind, call_id, method, payload, _, details in events:
             if kind == EVENT_CANCEL:
-                task = self._tasks.get(call_id)
-                if task is not None:
-                    task.cancel()
+                self._cancel(call_id)
                 continue
-            endpoint = self._endpoints[method]
-            metadata, peer, time_left_s = details
+            metadata, peer, left_s = details
             # Of a call without deadline the transport tells 9.2e18.
-            call = Call(metadata, peer, time_left_s if time_left_s is not None and time_left_s < 1e9 else None)
-            answer = endpoint.answer(payload, call)
-            if isinstance(answer, CoroutineType):
+            time_left_s = left_s if left_s is not None and left_s < 1e9 else None
+            tier = self._tiers[method]
+            if admission is not None and (wait_ns := queue.wait_ns(tier)):
+                refusal = admission.entering(tier, time_left_s, wait_ns)
+                if refusal is not None:
+                    call = Call(metadata, peer, time_left_s, 0.0)
+                    self._respond(call_id, self._endpoints[method].refused(refusal, call))
+                    continue
+            queue.put(WaitingCall(arrived_ns, call_id, method, payload, metadata, peer, time_left_s), tier)
+
+    def _cancel(self, call_id: int) -> None:
+        task = self._tasks.get(call_id)
+        if task is not None:
+            task.cancel()
+        else:
+            self._queue.drop(call_id)
+
+    def _answer_some(self) -> None:
+        """Answers for one turn, and only then responds: one wake-up of the transport's threads instead of many."""
+        answers: list[tuple[int, Answer]] = []
+        began_ns, calls = perf_counter_ns(), 0
+        now_ns = began_ns
+        while calls < BATCH and now_ns - began_ns < TURN_NS and (waiting := self._queue.next()) is not None:
+            arrived_ns, call_id, method, payload, metadata, peer, left_s = waiting
+            waited_s = (now_ns - arrived_ns) * 1e-9
+            call = Call(metadata, peer, None if left_s is None else left_s - waited_s, waited_s)
+            answer = self._endpoints[method].answer(payload, call)
+            if type(answer) is CoroutineType:
                 self._tasks[call_id] = self._loop.create_task(self._answer_later(call_id, answer))
             else:
-                answers.append((call_id, answer))
+                answers.append((call_id, cast(Answer, answer)))
+            calls += 1
+            now_ns = perf_counter_ns()
         for call_id, ready in answers:
             self._respond(call_id, ready)
+        if calls:
+            self._queue.answered(calls, perf_counter_ns() - began_ns)
 
     async def _answer_later(self, call_id: int, answer: Later) -> None:
         try:

@@ -16,6 +16,7 @@ from server.execution.profiles import GetProfile
 from server.execution.rejected import ListRejectedDeltas
 from server.execution.sources import Sources
 from server.execution.state import Clock
+from server.wire.brake import Brake, BrakedStream
 from server.wire.convert.export import erased_to, exported_to
 from server.wire.convert.profile import deltas_from, profile_to, rejected_to
 from server.wire.convert.value import time_to
@@ -47,17 +48,21 @@ class ProfileUseCases:
 
 
 class ProfileServicer:
-    """Writes and reads profiles. `closing` is set when the server wants its streams to end."""
+    """Writes and reads profiles. `closing` is set when the server wants its streams to end; `brake` slows deltas."""
 
-    def __init__(self, use_cases: ProfileUseCases, clock: Clock, max_outstanding: int, closing: asyncio.Event) -> None:
+    def __init__(
+        self, use_cases: ProfileUseCases, clock: Clock, max_outstanding: int, closing: asyncio.Event, brake: Brake
+    ) -> None:
         self._use = use_cases
         self._clock = clock
         self._max_outstanding = max_outstanding
         self._closing = closing
+        self._brake = brake
 
     async def StreamProfileDeltas(self, stream: Stream) -> None:
         """Takes the deltas of a producer, message after message."""
-        call = DeltaStream(stream, self._use.apply, self._use.sources, self._clock, self._max_outstanding)
+        slowed = BrakedStream(stream, self._brake)
+        call = DeltaStream(slowed, self._use.apply, self._use.sources, self._clock, self._max_outstanding)
         await call.run(self._closing)
 
     async def ApplyProfileDeltas(self, request: pb.ApplyProfileDeltasRequest) -> pb.ApplyProfileDeltasResponse:

@@ -37,6 +37,7 @@ class SequencedStream(ABC, Generic[_Response]):
         self.source = ""
         self.acknowledged = 0
         self._last: asyncio.Future[Written] | None = None
+        self._is_closing = False
 
     @abstractmethod
     def accept(self, message: Any) -> Accepted:
@@ -76,6 +77,9 @@ class SequencedStream(ABC, Generic[_Response]):
                 message = await self._stream.receive()
                 if message is None:
                     break
+                if self._is_closing:
+                    # Not taken: `closing` tells the last that was, and its sender resumes behind that.
+                    return
                 self._arrive(self._accept(message))
             self._arrive(_END)
         except Exception as error:
@@ -99,6 +103,7 @@ class SequencedStream(ABC, Generic[_Response]):
 
     async def _close_with(self, closing: asyncio.Event) -> None:
         await closing.wait()
+        self._is_closing = True
         self._arrive(_CLOSING)
 
     async def _acknowledge(self) -> bool:

@@ -1,6 +1,7 @@
 """How gRPC says an error: canonical code, sentence, and details (AIP-193). Nobody else knows these."""
 
 import logging
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -36,6 +37,18 @@ class WireStatus(NamedTuple):
 def wire_status(error: OpportuneError) -> WireStatus:
     """The status that an error ends its call with."""
     note_reason(error.reason.name)
+    if error.reason is ErrorReason.OVERLOADED:
+        return _overloaded(error.message, error.retry_after_ms)
+    return _wire_status(error)
+
+
+@lru_cache(64)
+def _overloaded(message: str, retry_after_ms: int | None) -> WireStatus:
+    """Refusals for load come by the thousand and must cost next to nothing; few of them differ."""
+    return _wire_status(OpportuneError(ErrorReason.OVERLOADED, message, retry_after_ms=retry_after_ms))
+
+
+def _wire_status(error: OpportuneError) -> WireStatus:
     status = rpc_status(error)
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if error.retry_after_ms is not None:

@@ -51,7 +51,8 @@ async def run(*arguments: str | Path, environment: Mapping[str, str] | None = No
 async def serving(*arguments: str | Path, data: Path | None = None) -> AsyncIterator[Serving]:
     """A running server, which is ended if it has not ended by itself."""
     keeping = ("--ephemeral",) if data is None else ("--data", data)
-    process = await begin("serve", *keeping, "--listen", "127.0.0.1:0", *arguments)
+    at_once = ("--drain-seconds", "0")
+    process = await begin("serve", *keeping, "--listen", "127.0.0.1:0", *at_once, *arguments)
     try:
         assert process.stderr is not None
         lines: list[str] = []

@@ -22,7 +22,9 @@ async def test_deadline_that_has_passed_ends_the_call_and_not_the_server(server:
     assert (await server.rank("deadline:after")).offers
 
 
-async def test_very_short_deadlines_end_in_an_answer_or_in_deadline_exceeded(server: Connection) -> None:
+async def test_many_very_short_deadlines_at_once_end_in_an_answer_a_refusal_or_deadline_exceeded(
+    server: Connection,
+) -> None:
     timeouts_s = [0.0001 * step for step in range(1, 40)]
 
     calls = (server.decisions.RankOffers(REQUEST, timeout=timeout_s) for timeout_s in timeouts_s)
@@ -30,7 +32,7 @@ async def test_very_short_deadlines_end_in_an_answer_or_in_deadline_exceeded(ser
 
     codes = {answer.code() for answer in answers if isinstance(answer, aio.AioRpcError)}
     others = [answer for answer in answers if isinstance(answer, BaseException)]
-    assert codes <= {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert codes <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert all(isinstance(answer, aio.AioRpcError) for answer in others)
     assert (await server.rank("deadline:after")).offers
 

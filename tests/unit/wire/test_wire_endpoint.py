@@ -35,6 +35,17 @@ async def answer(asked: Endpoint, payload: bytes, time_remaining_s: float | None
     return await given if isinstance(given, Coroutine) else given
 
 
+def test_call_refused_before_its_turn_has_the_status_of_the_error_and_is_observed() -> None:
+    seen: list[tuple[str, int]] = []
+    asked = replace(endpoint(never), observers=(lambda path, call, code, started_ns: seen.append((path, code)),))
+
+    status = asked.refused(OpportuneError(ErrorReason.OVERLOADED, "busy", retry_after_ms=20), Call())
+
+    assert isinstance(status, WireStatus)
+    assert (status.code, info(status).reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert seen == [("/service/Method", grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])]
+
+
 def echo(request: GetProfileRequest) -> Profile:
     return Profile(customer_id=request.customer_id)
 

@@ -1,10 +1,18 @@
 import logging
+from time import perf_counter_ns
 from typing import Any
 
 import grpc
 import pytest
+from opportune.v1.profile_pb2 import Profile
+from opportune.v1.profile_service_pb2 import GetProfileRequest
+from pygrpc_native import EVENT_CALL, EVENT_CANCEL
 
-from server.wire.native_transport import NativeTransport
+from server.execution.heartbeat import Heartbeat
+from server.execution.pressure import TURN_NS, Pressure
+from server.wire.admission import Admission
+from server.wire.endpoint import Endpoint
+from server.wire.native_transport import BATCH, NativeTransport
 
 
 class Front:
@@ -36,3 +44,113 @@ def test_answer_that_is_refused_fails_alone_and_is_logged(caplog: pytest.LogCapt
 
     assert front.answered == {0: b"first", 1: grpc.StatusCode.INTERNAL.value[0], 2: b"third"}
     assert "refused an answer" in caplog.text
+
+
+class Line:
+    """A transport without threads: calls are handed over, and turns are taken by hand."""
+
+    def __init__(self, admission: Admission | None = None) -> None:
+        self.asked: list[str] = []
+        self.nap_ns = 0
+        endpoints = [self._endpoint("RankOffers"), self._endpoint("GetDecision")]
+        self.transport = NativeTransport("127.0.0.1:0", endpoints, admission)
+        self.front = Front(refused=b"none")
+        self.transport._front = self.front  # type: ignore[assignment]
+
+    def _endpoint(self, name: str) -> Endpoint:
+        return Endpoint(f"/service/{name}", GetProfileRequest, self._answer, 1_000)
+
+    def _answer(self, request: GetProfileRequest) -> Profile:
+        self.asked.append(request.customer_id)
+        until_ns = perf_counter_ns() + self.nap_ns
+        while perf_counter_ns() < until_ns:
+            pass
+        return Profile(customer_id=request.customer_id)
+
+    def hand_over(self, *calls: tuple[int, str], left_s: float = 1.0) -> None:
+        """Takes in calls of RankOffers (0) or GetDecision (1), each with the name of its customer."""
+        self.transport._take_in(
+            [
+                (
+                    EVENT_CALL,
+                    number,
+                    method,
+                    GetProfileRequest(customer_id=name).SerializeToString(),
+                    b"",
+                    ((), "", left_s),
+                )
+                for number, (method, name) in enumerate(calls)
+            ]
+        )
+
+    def turn(self) -> list[str]:
+        """Who was answered in one turn."""
+        before = len(self.asked)
+        self.transport._answer_some()
+        return self.asked[before:]
+
+
+def test_rankings_overtake_what_is_less_urgent() -> None:
+    line = Line()
+
+    line.hand_over((1, "later"), (0, "first"), (1, "last"), (0, "second"))
+
+    assert line.turn() == ["first", "second", "later", "last"]
+
+
+def test_turn_ends_after_a_batch() -> None:
+    line = Line()
+
+    line.hand_over(*[(0, str(number)) for number in range(BATCH + 3)])
+
+    assert [len(line.turn()), len(line.turn()), len(line.turn())] == [BATCH, 3, 0]
+
+
+def test_turn_ends_when_its_time_is_up() -> None:
+    line = Line()
+    line.nap_ns = TURN_NS + 1
+
+    line.hand_over((0, "a"), (0, "b"))
+
+    assert line.turn() == ["a"]
+    assert line.turn() == ["b"]
+
+
+def test_caller_who_leaves_while_waiting_is_not_answered() -> None:
+    line = Line()
+
+    line.hand_over((0, "a"), (0, "b"))
+    line.transport._take_in([(EVENT_CANCEL, 0, 0, None, None, None)])
+
+    assert line.turn() == ["b"]
+
+
+def test_call_that_would_wait_too_long_is_refused_at_once_and_the_others_are_answered() -> None:
+    line = Line(Admission(Pressure(), Heartbeat(), 1.0))
+    line.transport._queue.call_ns = 10_000_000
+
+    line.hand_over(*[(0, str(number)) for number in range(10)], left_s=0.05)
+    refused = {number: code for number, code in line.front.answered.items() if isinstance(code, int)}
+
+    assert refused == dict.fromkeys(range(3, 10), grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
+    assert line.turn() == ["0", "1", "2"]
+
+
+def test_handlers_are_told_of_the_time_that_is_left_after_the_wait() -> None:
+    told: list[float | None] = []
+
+    def rank(request: GetProfileRequest, time_left_s: float | None) -> Profile:
+        told.append(time_left_s)
+        return Profile()
+
+    line = Line()
+    line.transport._endpoints[0] = Endpoint("/service/RankOffers", GetProfileRequest, rank, 1_000, takes_time=True)
+    line.hand_over((0, "a"), left_s=1.0)
+    until_ns = perf_counter_ns() + 5_000_000
+    while perf_counter_ns() < until_ns:
+        pass
+
+    line.turn()
+
+    assert told[0] is not None
+    assert told[0] <= 0.995
