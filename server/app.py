@@ -34,7 +34,6 @@ from server.execution.deltas import ApplyProfileDeltas
 from server.execution.erase import EraseProfile, finish_erasures
 from server.execution.export import ExportProfile
 from server.execution.facts import Facts
-from server.execution.heartbeat import Heartbeat
 from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
 from server.execution.load import LoadProfiles
 from server.execution.noting import NoteDecision
@@ -91,7 +90,6 @@ class App:
         self._transport = transport
         self._grace_s: float | None = None
         self._tasks = [
-            asyncio.create_task(service.heartbeat.run(), name="heartbeat"),
             asyncio.create_task(self._tell_of_failure(), name="journal-health"),
             asyncio.create_task(service.retain_decisions(), name="decision-log-retention"),
         ]
@@ -145,7 +143,7 @@ class _Service:
         self.note = NoteDecision(self.state, self.writer, stores.decisions, lambda: microseconds_of(self.clock()))
         decision_watch = DecisionWatch(models)
         self.pressure = Pressure()
-        self.heartbeat = Heartbeat()
+        self.heartbeat = observing.heartbeat
         self.admission = Admission(self.pressure, self.heartbeat, settings.default_deadline_ms / 1_000)
         self.rank = RankOffers(self.state, self.clock, self.note, watch=decision_watch, pressure=self.pressure)
         self.rejections = RejectionLimit(settings.rejected_per_minute)

@@ -27,6 +27,7 @@ from server.stores import Stores
 from server.telemetry import metrics
 from server.telemetry.call_log import CallLog
 from server.telemetry.exposition import Exposition, Reading
+from server.telemetry.heartbeat import Heartbeat
 from server.telemetry.logs import Pseudonyms
 from server.telemetry.loop_watch import GcWatch, LoopWatch
 from server.telemetry.metrics import Metric
@@ -55,7 +56,8 @@ class Observing:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._loop = LoopWatch()
+        self.heartbeat = Heartbeat()
+        self._loop = LoopWatch(self.heartbeat)
         self._gc = GcWatch()
         self._exporter = None if settings.otlp_endpoint is None else SpanExporter(settings.otlp_endpoint)
         self._random = Random(secrets.randbits(256))
@@ -73,7 +75,7 @@ class Observing:
         """
         self._gc.start()
         stack.callback(self._gc.stop)
-        task = asyncio.create_task(self._loop.run(), name="loop-watch")
+        task = asyncio.create_task(self.heartbeat.run(), name="heartbeat")
         stack.push_async_callback(_cancelled, task)
         if self._exporter is not None:
             self._exporter.start()
@@ -113,7 +115,7 @@ class Observing:
 
     def _idle_s(self) -> float:
         """How long the loop has not come round; starting takes as long as it takes."""
-        return self._loop.idle_s() if self.is_serving else 0.0
+        return self.heartbeat.idle_s() if self.is_serving else 0.0
 
     def _read_process(self) -> None:
         began_s = time.time()

@@ -1,58 +1,39 @@
 """Watches the event loop and the garbage collector: whatever holds them up holds up every caller."""
 
-import asyncio
 import gc
 import time
 from collections.abc import Callable
 from typing import Any
 
 from server.telemetry import metrics
+from server.telemetry.heartbeat import Heartbeat
 from server.telemetry.instruments import Distribution, Distributions
 
-EVERY_S = 0.05
-WINDOW_S = 60.0
+WINDOW_NS = 60_000_000_000
 
 
 class LoopWatch:
-    """Measures how late the loop comes to a task that is due every 50 ms.
+    """Keeps account of how late the heartbeat came."""
 
-    A block that begins and ends between two turns of the task goes unseen, and of a longer one the first part: what is
-    told is at most 50 ms too little.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, heartbeat: Heartbeat) -> None:
+        self._heartbeat = heartbeat
         self.lag_s = Distribution(metrics.LOOP_LAG_SECONDS)
-        self.turned_s = clock()
-        """When the loop last came round; may be read by any thread."""
-        self._window_began_s = self.turned_s
-        self._longest_s = self._longest_before_s = 0.0
+        self._window_began_ns = heartbeat.last_ns
+        self._longest_ns = self._longest_before_ns = 0
+        heartbeat.watchers.append(self.saw)
 
     @property
     def longest_s(self) -> float:
         """The longest delay in this window of a minute and the one before."""
-        return max(self._longest_s, self._longest_before_s)
+        return max(self._longest_ns, self._longest_before_ns) * 1e-9
 
-    def idle_s(self) -> float:
-        """How long ago the loop last came round."""
-        return self._clock() - self.turned_s
-
-    async def run(self) -> None:
-        """Watches until cancelled."""
-        while True:
-            due_s = self._clock() + EVERY_S
-            await asyncio.sleep(EVERY_S)
-            self.turn(due_s)
-
-    def turn(self, due_s: float) -> None:
-        """Takes note of a turn that was due at a time."""
-        now_s = self.turned_s = self._clock()
-        late_s = max(now_s - due_s, 0.0)
-        self.lag_s.observe(late_s)
-        if now_s - self._window_began_s >= WINDOW_S:
-            self._window_began_s = now_s
-            self._longest_before_s, self._longest_s = self._longest_s, 0.0
-        self._longest_s = max(self._longest_s, late_s)
+    def saw(self, lag_ns: int) -> None:
+        """Takes note of a beat that came late by so much."""
+        self.lag_s.observe(lag_ns * 1e-9)
+        if self._heartbeat.last_ns - self._window_began_ns >= WINDOW_NS:
+            self._window_began_ns = self._heartbeat.last_ns
+            self._longest_before_ns, self._longest_ns = self._longest_ns, 0
+        self._longest_ns = max(self._longest_ns, lag_ns)
 
 
 class GcWatch:

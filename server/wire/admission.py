@@ -8,8 +8,8 @@ from random import random
 from time import perf_counter_ns
 
 from server.domain.errors import ErrorReason, OpportuneError
-from server.execution.heartbeat import Heartbeat
 from server.execution.pressure import LEVELS, TURN_NS, Pressure, Tier
+from server.telemetry.heartbeat import Heartbeat
 from server.wire.call import Call
 
 TIERS: Mapping[str, Tier] = {

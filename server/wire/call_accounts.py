@@ -16,7 +16,8 @@ from server.telemetry.spans import SpanExporter
 from server.telemetry.trace import FinishedCall, Trace
 from server.wire.call import Call
 
-_NOT_GUARDED = "DEADLINE_PASSED"
+_UNGUARDED = {"DEADLINE_EXCEEDED": "DEADLINE_PASSED", "RESOURCE_EXHAUSTED": "OVERLOADED"}
+"""Why calls are refused before any guard is asked, by their status codes."""
 
 
 class CallAccounts:
@@ -58,7 +59,7 @@ class CallAccounts:
             # It was refused before any guard was asked, and what is found here is of another call.
             context = None
         if code:
-            reason = _NOT_GUARDED if context is None else context.reason or CODES[code]
+            reason = _UNGUARDED.get(CODES[code], CODES[code]) if context is None else context.reason or CODES[code]
             self._log.failed(path, code, reason, duration_s, context)
         elif not self._log.is_silent_on_success:
             self._log.succeeded(path, duration_s, context)

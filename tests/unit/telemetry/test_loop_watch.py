@@ -1,8 +1,9 @@
-import asyncio
 import gc
-from contextlib import suppress
 
-from server.telemetry.loop_watch import EVERY_S, WINDOW_S, GcWatch, LoopWatch
+from server.telemetry.heartbeat import EVERY_S, Heartbeat
+from server.telemetry.loop_watch import WINDOW_NS, GcWatch, LoopWatch
+
+MS = 1_000_000
 
 
 class Clock:
@@ -13,57 +14,57 @@ class Clock:
         return self.now_s
 
 
-def test_lateness_of_each_turn_is_counted() -> None:
-    clock = Clock()
-    watch = LoopWatch(clock)
+class Beats:
+    """A heart that beats by hand."""
 
-    for late_s in (0.0, 0.003, 0.2):
-        due_s = clock.now_s + EVERY_S
-        clock.now_s = due_s + late_s
-        watch.turn(due_s)
+    def __init__(self) -> None:
+        self.now_ns = 1_000 * MS
+        self.heartbeat = Heartbeat(lambda: self.now_ns)
+        self.watch = LoopWatch(self.heartbeat)
+        self.heartbeat.beat()
 
-    assert watch.lag_s.count == 3
-    assert abs(watch.lag_s.sum - 0.203) < 1e-9
-    assert abs(watch.longest_s - 0.2) < 1e-9
+    def beat(self, late_ns: int, after_ns: int = 0) -> None:
+        """Beats late, or on time after a long while."""
+        if after_ns:
+            self.now_ns += after_ns
+            self.heartbeat._due_ns = self.now_ns
+        else:
+            self.now_ns += int(EVERY_S * 1e9)
+        self.now_ns += late_ns
+        self.heartbeat.beat()
+
+
+def test_lateness_of_each_beat_is_counted() -> None:
+    beats = Beats()
+
+    for late_ns in (0, 3 * MS, 200 * MS):
+        beats.beat(late_ns)
+
+    assert beats.watch.lag_s.count == 4
+    assert abs(beats.watch.lag_s.sum - 0.203) < 1e-9
+    assert abs(beats.watch.longest_s - 0.2) < 1e-9
 
 
 def test_longest_block_is_forgotten_after_two_windows() -> None:
-    clock = Clock()
-    watch = LoopWatch(clock)
-    watch.turn(clock.now_s - 0.5)
+    beats = Beats()
+    beats.beat(500 * MS)
 
-    clock.now_s += WINDOW_S
-    watch.turn(clock.now_s - 0.1)
-    still = watch.longest_s
-    clock.now_s += WINDOW_S
-    watch.turn(clock.now_s)
+    beats.beat(100 * MS, after_ns=WINDOW_NS)
+    still = beats.watch.longest_s
+    beats.beat(0, after_ns=WINDOW_NS)
 
     assert abs(still - 0.5) < 1e-9
-    assert abs(watch.longest_s - 0.1) < 1e-9
+    assert abs(beats.watch.longest_s - 0.1) < 1e-9
 
 
-def test_idle_time_begins_anew_with_each_turn() -> None:
-    clock = Clock()
-    watch = LoopWatch(clock)
+def test_idle_time_begins_anew_with_each_beat() -> None:
+    beats = Beats()
 
-    clock.now_s += 7
-    idle_s = watch.idle_s()
-    watch.turn(clock.now_s)
+    beats.now_ns += 7_000 * MS
+    idle_s = beats.heartbeat.idle_s()
+    beats.heartbeat.beat()
 
-    assert (idle_s, watch.idle_s()) == (7, 0)
-
-
-async def test_loop_is_watched_until_the_task_is_cancelled() -> None:
-    watch = LoopWatch()
-    task = asyncio.create_task(watch.run())
-
-    while watch.lag_s.count < 2:
-        await asyncio.sleep(EVERY_S / 10)
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-
-    assert task.cancelled()
+    assert (idle_s, beats.heartbeat.idle_s()) == (7, 0)
 
 
 def test_runs_of_the_collector_are_timed_by_generation() -> None:

@@ -1,8 +1,8 @@
 import pytest
 
 from server.domain.errors import ErrorReason, OpportuneError
-from server.execution.heartbeat import EVERY_S, Heartbeat
 from server.execution.pressure import INTERVAL_NS, LEVELS, Pressure, Tier
+from server.telemetry.heartbeat import EVERY_S, Heartbeat
 from server.wire.admission import LONGEST_RETRY_MS, SHORTEST_RETRY_MS, Admission, retry_ms, tier_of
 from server.wire.call import Call
 from server.wire.status import PUSHBACK_KEY, wire_status

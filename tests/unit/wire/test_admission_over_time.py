@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from server.domain.errors import OpportuneError
-from server.execution.heartbeat import Heartbeat
 from server.execution.pressure import TURN_NS, Pressure, Tier
+from server.telemetry.heartbeat import Heartbeat
 from server.wire.admission import Admission
 from server.wire.call import Call
 from server.wire.call_queue import CallQueue, WaitingCall

@@ -8,8 +8,8 @@ from opportune.v1.profile_pb2 import Profile
 from opportune.v1.profile_service_pb2 import GetProfileRequest
 from pygrpc_native import EVENT_CALL, EVENT_CANCEL
 
-from server.execution.heartbeat import Heartbeat
 from server.execution.pressure import TURN_NS, Pressure
+from server.telemetry.heartbeat import Heartbeat
 from server.wire.admission import Admission
 from server.wire.endpoint import Endpoint
 from server.wire.native_transport import BATCH, NativeTransport

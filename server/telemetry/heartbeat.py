@@ -1,7 +1,7 @@
 """The heartbeat of the event loop: when it last had a turn, and how much later than it was meant to.
 
 Everything of a decision runs on one loop, so that its lag is a part of every answer. Whoever is asked whether the
-server lives (`last_ns`), how late answers will be (`lag_ns`), or what the lag was over time (`watchers`) asks here.
+server lives (`idle_s`), how late answers will be (`lag_ns`), or what the lag was over time (`watchers`) asks here.
 """
 
 import asyncio
@@ -39,6 +39,10 @@ class Heartbeat:
         self._lags = (self._lags[1], lag_ns)
         for watcher in self.watchers:
             watcher(lag_ns)
+
+    def idle_s(self) -> float:
+        """How long ago the loop last had a turn; may be asked by any thread."""
+        return (self._clock_ns() - self.last_ns) * 1e-9
 
     async def run(self) -> None:
         """Beats for ever, on the running loop."""

@@ -1,6 +1,6 @@
 import pytest
 
-from server.execution.heartbeat import EVERY_S, Heartbeat
+from server.telemetry.heartbeat import EVERY_S, Heartbeat
 
 EVERY_NS = int(EVERY_S * 1e9)
 
