@@ -14,8 +14,11 @@ from loadtest.batch import BatchOptions, batch
 from loadtest.caps import CapsOptions, OvershotError, caps, caps_table
 from loadtest.counter import MiscountedError
 from loadtest.deltas import DeltasOptions, deltas
+from loadtest.foreign import ForeignOptions, foreign_table
 from loadtest.freshness import FreshnessOptions, freshness
+from loadtest.h2load import h2load
 from loadtest.ingest import RejectedError
+from loadtest.k6 import k6
 from loadtest.memory import MemoryOptions, memory
 from loadtest.mixed import MixedOptions, mixed
 from loadtest.probe import NotRankedError
@@ -77,6 +80,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "audience": Scenario(AudienceOptions, audience, audience_table),
     "batch": Scenario(BatchOptions, batch, batch_table),
     "replay": Scenario(ReplayOptions, replay, replay_table),
+    "k6": Scenario(ForeignOptions, k6, foreign_table),
+    "h2load": Scenario(ForeignOptions, h2load, foreign_table),
 }
 
 

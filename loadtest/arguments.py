@@ -11,6 +11,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     _add_ranking(scenarios)
     _add_writing(scenarios)
     _add_replay(scenarios)
+    _add_foreign(scenarios)
     for scenario in scenarios.choices.values():
         scenario.add_argument("--transport", choices=("native", "grpcio"), default="native")
         scenario.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
@@ -69,6 +70,17 @@ def _add_replay(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]"
     replay.add_argument("--decisions", type=_positive, default=50_000, help="to make and replay (default: 50000)")
     replay.add_argument("--customers", type=_positive, default=2_000, help="who are asked for (default: 2000)")
     replay.add_argument("--seed", type=int, default=11, help="of everything that chance decides (default: 11)")
+
+
+def _add_foreign(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    for name, maker in (("k6", "Grafana"), ("h2load", "nghttp2")):
+        foreign = scenarios.add_parser(name, help=f"RankOffers from {maker}'s generator, beside ours")
+        foreign.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
+        _add_profiles(foreign, 10_000)
+        foreign.add_argument(
+            "--rate", dest="rate_rps", type=_positive, default=300, help="calls a second (default: 300)"
+        )
+        foreign.add_argument("--seconds", type=_seconds, default=20.0, help="with each (default: 20)")
 
 
 def _add_profiles(scenario: argparse.ArgumentParser, default: int) -> None:
