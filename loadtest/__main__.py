@@ -15,9 +15,12 @@ from loadtest.caps import CapsOptions, OvershotError, caps, caps_table
 from loadtest.cold import ColdOptions, cold
 from loadtest.counter import MiscountedError
 from loadtest.deltas import DeltasOptions, deltas
+from loadtest.foreign import ForeignOptions, foreign_table
 from loadtest.freshness import FreshnessOptions, freshness
 from loadtest.guarded import GuardedOptions, guarded
+from loadtest.h2load import h2load
 from loadtest.ingest import RejectedError
+from loadtest.k6 import k6
 from loadtest.memory import MemoryOptions, memory
 from loadtest.mixed import MixedOptions, mixed
 from loadtest.overload import OverloadOptions, overload, overload_table
@@ -86,6 +89,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "cold": Scenario(ColdOptions, cold, cold_table),
     "overload": Scenario(OverloadOptions, overload, overload_table),
     "replay": Scenario(ReplayOptions, replay, replay_table),
+    "k6": Scenario(ForeignOptions, k6, foreign_table),
+    "h2load": Scenario(ForeignOptions, h2load, foreign_table),
 }
 
 

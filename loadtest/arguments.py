@@ -11,6 +11,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     _add_ranking(scenarios)
     _add_writing(scenarios)
     _add_replay(scenarios)
+    _add_foreign(scenarios)
     for scenario in scenarios.choices.values():
         scenario.add_argument("--transport", choices=("native", "grpcio"), default="native")
         scenario.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
@@ -91,6 +92,17 @@ def _add_reading(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     picture.add_argument("--out", type=Path, metavar="SVG", required=True, help="where to draw them")
     for reader in (check, picture):
         reader.add_argument("files", type=Path, nargs="+", metavar="FILE", help="figures that --json has written")
+
+
+def _add_foreign(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    for name, maker in (("k6", "Grafana"), ("h2load", "nghttp2")):
+        foreign = scenarios.add_parser(name, help=f"RankOffers from {maker}'s generator, beside ours")
+        foreign.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
+        _add_profiles(foreign, 10_000)
+        foreign.add_argument(
+            "--rate", dest="rate_rps", type=_positive, default=300, help="calls a second (default: 300)"
+        )
+        foreign.add_argument("--seconds", type=_seconds, default=20.0, help="with each (default: 20)")
 
 
 def _add_profiles(scenario: argparse.ArgumentParser, default: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PROTOS = ROOT / "protos"
 BIN = Path(sys.executable).parent
-SOURCES = ["server", "loadtest", "model_artifacts", "tests", "protos"]
+SOURCES = ["server", "loadtest", "model_artifacts", "tests", "protos", "deploy"]
 BASE = "main"
 """The branch whose API must not be broken."""
 

