@@ -49,6 +49,7 @@ from server.execution.state import State, never_back, utc_now
 from server.execution.writer import Writer
 from server.inference.model import load_models
 from server.replaying import Places, ReplayElsewhere
+from server.securing import Door, open_door
 from server.settings import Settings
 from server.stores import Stores, open_stores
 from server.wire import audiences, catalog, decisions, outcomes, profiles
@@ -57,6 +58,13 @@ from server.wire.grpcio_transport import GrpcioTransport, Transport
 from server.wire.native_transport import NativeTransport
 from server.wire.profiles import ProfileUseCases
 
+SERVICES = (
+    decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"],
+    profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"],
+    catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"],
+    outcome_service_pb2.DESCRIPTOR.services_by_name["OutcomeService"],
+    audience_service_pb2.DESCRIPTOR.services_by_name["AudienceService"],
+)
 GRACE_S = 3.5
 RETAIN_EVERY_S = 600.0
 
@@ -165,7 +173,7 @@ class _Service:
             return None
         return Places(settings.data, settings.models, settings.erasures)
 
-    def endpoints(self, compile_catalog: Compile) -> list[Endpoint | StreamEndpoint]:
+    def endpoints(self, compile_catalog: Compile, door: Door) -> list[Endpoint | StreamEndpoint]:
         """Every method of every service."""
         servicer = profiles.ProfileServicer(self.profiles(), self.clock, self._settings.max_outstanding, self.closing)
         publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
@@ -176,17 +184,17 @@ class _Service:
         replay = ReplayDecision(self.stores.decisions, self.note.flush, ReplayElsewhere(self._places()))
         complete = CompleteContent(self.state, self.stores.vault)
         decision = decisions.DecisionServicer(self.rank, complete, get, replay)
-        services = (
-            (decision_service_pb2, "DecisionService", decision, decisions.LIMITS_BYTES),
-            (profile_service_pb2, "ProfileService", servicer, profiles.LIMITS_BYTES),
-            (catalog_service_pb2, "CatalogService", catalogs, catalog.LIMITS_BYTES),
-            (outcome_service_pb2, "OutcomeService", self._outcomes(), outcomes.LIMITS_BYTES),
-            (audience_service_pb2, "AudienceService", audience, audiences.LIMITS_BYTES),
+        servicers = (
+            (decision, decisions.LIMITS_BYTES),
+            (servicer, profiles.LIMITS_BYTES),
+            (catalogs, catalog.LIMITS_BYTES),
+            (self._outcomes(), outcomes.LIMITS_BYTES),
+            (audience, audiences.LIMITS_BYTES),
         )
         return [
             endpoint
-            for module, name, servicer, limits in services
-            for endpoint in endpoints(module.DESCRIPTOR.services_by_name[name], servicer, limits)
+            for service, (servicer, limits) in zip(SERVICES, servicers, strict=True)
+            for endpoint in endpoints(service, servicer, limits, door.guards)
         ]
 
 
@@ -198,7 +206,9 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
         OpportuneError: the catalog has problems.
         JournalDamagedError, NewerEntryError, FolderInUseError: the data folder cannot be used.
         OSError, RuntimeError: a file cannot be read, or the address cannot be bound.
+        SettingsError: what callers are known by cannot be used, or the server would be open to a network.
     """
+    door = await open_door(settings, SERVICES, stack)
     models = load_models(settings.models) if settings.models else {}
     manifests = {model_id: model.manifest for model_id, model in models.items()}
     stores = await open_stores(settings, stack)
@@ -221,7 +231,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     )
     await _serve_catalogs(service, settings.catalog, manifests)
     _tune_collector()
-    transport = _transport(settings, service.endpoints(partial(compile_elsewhere, manifests=manifests)))
+    served = service.endpoints(partial(compile_elsewhere, manifests=manifests), door)
+    transport = _transport(settings, served, door)
     app = App(service, transport, await transport.start())
     stack.push_async_callback(app.close)
     return app
@@ -278,8 +289,8 @@ def _compiled(text: str, manifests: Mapping[str, Manifest]) -> CompiledCatalog:
     return compiled
 
 
-def _transport(settings: Settings, served: list[Endpoint | StreamEndpoint]) -> Transport:
-    """`auto` is native: nothing that only grpcio can do (TLS, connection age) can be asked for yet."""
-    if settings.transport == "grpcio":
-        return GrpcioTransport(settings.listen, served)
-    return NativeTransport(settings.listen, served)
+def _transport(settings: Settings, served: list[Endpoint | StreamEndpoint], door: Door) -> Transport:
+    """`auto` is native, but for TLS, which only grpcio has."""
+    if settings.transport == "grpcio" or door.certificates is not None:
+        return GrpcioTransport(settings.listen, served, certificates=door.certificates, with_reflection=door.is_open)
+    return NativeTransport(settings.listen, served, with_reflection=door.is_open)

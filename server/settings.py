@@ -2,11 +2,23 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from server.domain.caller import SIGNATURES
 
 ENVIRONMENT_PREFIX = "OPPORTUNE_"
 SECRETS = frozenset({"vault_key"})
@@ -27,7 +39,7 @@ class Settings(BaseModel):
     ] = "127.0.0.1:50051"  # fmt: skip
     transport: Annotated[
         Literal["auto", "native", "grpcio"],
-        Field(description="native is fast; grpcio is stock; auto is native"),
+        Field(description="native is fast; grpcio is stock and has TLS; auto is native unless TLS is asked for"),
     ] = "auto"
     models: Annotated[Path | None, Field(description="folder of models, as <name>/<version>/manifest.toml")] = None
     catalog: Annotated[
@@ -63,6 +75,40 @@ class Settings(BaseModel):
     decision_log_hours: Annotated[
         float, Field(gt=0, description="hours for which the decision log keeps decisions")
     ] = 168.0
+    tokens: Annotated[
+        Path | None, Field(description="file of static tokens, a line each: name role,role sha256-of-the-token")
+    ] = None
+    jwks: Annotated[
+        str | None, Field(description="file or URL of the key set that JSON Web Tokens are signed with")
+    ] = None
+    jwt_issuer: Annotated[str, Field(description="who must have issued a token")] = ""
+    jwt_audience: Annotated[str, Field(description="whom a token must be for")] = ""
+    jwt_algorithms: Annotated[
+        str, Field(description="what tokens may be signed with, of RS256,RS384,RS512,PS…,ES256,ES384,ES512,EdDSA")
+    ] = "RS256,ES256,EdDSA"
+    jwt_roles_claim: Annotated[str, Field(min_length=1, description="the claim with the roles, a.b within a")] = "roles"
+    jwt_leeway_s: Annotated[
+        float, Field(ge=0, le=300, description="seconds that the issuer's clock may be ahead or behind")
+    ] = 30.0
+    tls_certificate: Annotated[
+        Path | None, Field(description="the server's certificate chain in PEM; read again when it changes")
+    ] = None
+    tls_key: Annotated[Path | None, Field(description="its private key in PEM, not encrypted")] = None
+    tls_client_ca: Annotated[
+        Path | None, Field(description="PEM of who must have signed callers' certificates; without it they need none")
+    ] = None
+    tls_callers: Annotated[
+        Path | None, Field(description="file of callers by URI or DNS name in their certificate: name role,role")
+    ] = None
+    insecure: Annotated[
+        bool, Field(description="let everybody who can reach a non-loopback address do everything, on purpose")
+    ] = False
+    audit: Annotated[
+        Path | None, Field(description="folder of the audit log, default DATA/audit; without --data there is none")
+    ] = None
+    audit_file_mib: Annotated[
+        float, Field(gt=0, description="size in MiB at which the audit log goes on in a new file")
+    ] = 64.0
 
     @field_validator("listen")
     @classmethod
@@ -85,12 +131,54 @@ class Settings(BaseModel):
             raise ValueError(f"{path} is no folder and cannot be made one")
         return path
 
-    @field_validator("catalog", "vault_key_file")
+    @field_validator(
+        "catalog", "vault_key_file", "tokens", "tls_certificate", "tls_key", "tls_client_ca", "tls_callers"
+    )
     @classmethod
     def _is_file(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_file():
             raise ValueError(f"there is no file {path}")
         return path
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _are_signatures(cls, algorithms: str) -> str:
+        if unknown := sorted({*algorithms.split(",")} - SIGNATURES):
+            raise ValueError(f"{', '.join(unknown) or 'nothing'} is none of {', '.join(sorted(SIGNATURES))}")
+        return algorithms
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Settings":
+        problems = [problem for wrong, problem in _conflicts(self) if wrong]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is asked who they are."""
+        return self.tokens is None and self.jwks is None and self.tls_callers is None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        host = self.listen.rpartition(":")[0].strip("[]")
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+def _conflicts(settings: Settings) -> Iterable[tuple[bool, str]]:
+    """What may be wrong between settings, and whether it is."""
+    certificate, key = settings.tls_certificate is not None, settings.tls_key is not None
+    yield certificate != key, "tls_certificate and tls_key need each other"
+    yield settings.tls_client_ca is not None and not certificate, "tls_client_ca needs tls_certificate"
+    yield settings.tls_callers is not None and settings.tls_client_ca is None, "tls_callers needs tls_client_ca"
+    yield certificate and settings.transport == "native", "the native transport has no TLS: leave transport auto"
+    signed = bool(settings.jwt_issuer and settings.jwt_audience)
+    yield settings.jwks is not None and not signed, "jwks needs jwt_issuer and jwt_audience"
+    yield settings.jwks is None and bool(settings.jwt_issuer or settings.jwt_audience), "jwt_issuer needs jwks"
 
 
 def read_settings(
@@ -115,5 +203,8 @@ def read_settings(
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        problems = [
+            ": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))))
+            for e in error.errors()
+        ]
         raise SettingsError("\n".join(problems)) from error

@@ -14,11 +14,13 @@ class Call(NamedTuple):
         metadata: What the caller has sent along, in its order.
         peer: The caller's address as the transport tells it, `ipv4:127.0.0.1:40312`.
         time_left_s: Seconds until the caller's deadline; None without one.
+        names: Those of the caller's certificate, if the transport has verified one.
     """
 
     metadata: Metadata = ()
     peer: str = ""
     time_left_s: float | None = None
+    names: tuple[str, ...] = ()
 
     def value(self, key: str) -> str:
         """The first text that was sent under a key, empty if there is none."""

@@ -37,9 +37,12 @@ _LOG = logging.getLogger(__name__)
 class NativeTransport:
     """Serves unary endpoints natively and everything else behind them."""
 
-    def __init__(self, address: str, endpoints: Sequence[Endpoint | StreamEndpoint]) -> None:
+    def __init__(
+        self, address: str, endpoints: Sequence[Endpoint | StreamEndpoint], *, with_reflection: bool = True
+    ) -> None:
         """Prepares the server; `address` is `host:port`, port 0 for a free one."""
         self._address = address
+        self._with_reflection = with_reflection
         self._endpoints = [endpoint for endpoint in endpoints if isinstance(endpoint, Endpoint)]
         self._streams = [endpoint for endpoint in endpoints if isinstance(endpoint, StreamEndpoint)]
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -59,7 +62,9 @@ class NativeTransport:
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         socket = self._folder / "grpcio.sock"
         services = {endpoint.path.split("/")[1] for endpoint in self._endpoints}
-        self._behind = GrpcioTransport(f"unix:{socket}", self._streams, sorted(services))
+        self._behind = GrpcioTransport(
+            f"unix:{socket}", self._streams, sorted(services), with_reflection=self._with_reflection
+        )
         await self._behind.start()
         self._front.add_methods([(endpoint.path, False) for endpoint in self._endpoints])
         self._front.set_fallback(str(socket))
