@@ -5,7 +5,6 @@ from enum import Enum
 from math import inf
 from typing import NamedTuple
 
-
 SIGNATURES = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 """How tokens may be signed: by a private key. Neither `none` nor HMAC: who verifies an HMAC can make one."""
 

@@ -1,7 +1,7 @@
 """Who calls, and may they? The guard that every method has, once the server knows its callers.
 
-Credentials are a bearer token, static or signed, or a client certificate. What was verified is remembered by the token's hash,
-so that a call costs one look-up; nothing keeps the token itself.
+Credentials are a bearer token, static or signed, or a client certificate. What was verified is remembered by the hash
+of the token, so that a call costs one look-up; nothing keeps the token itself.
 """
 
 import time
@@ -24,6 +24,7 @@ REMEMBERED_S = 300.0
 """For how long at most a token is not verified again."""
 
 _SCHEME = "bearer "
+_FOREVER_S = 10 * 365 * 86_400.0
 
 
 class _Pass(NamedTuple):
@@ -130,7 +131,7 @@ def seconds_left(caller: Caller | None, now_s: float) -> float | None:
     Raises:
         OpportuneError: CREDENTIALS_EXPIRED.
     """
-    if caller is None or caller.expires_s == float("inf"):
+    if caller is None or caller.expires_s > now_s + _FOREVER_S:
         return None
     if caller.expires_s <= now_s:
         raise expired_credentials()

@@ -3,6 +3,7 @@
 A method is found by its descriptor, so that a service's proto is the only list of its methods.
 """
 
+import asyncio
 import inspect
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -20,6 +21,9 @@ from server.wire.call import Call, Guard, Observer
 from server.wire.status import WireStatus, internal, wire_status
 
 DEFAULT_LIMIT_BYTES = 256 * 1024
+
+FIRST_MESSAGE_S = 30.0
+"""Within how many seconds the first message of a stream has to come."""
 
 _OK, _CANCELLED = 0, 1
 
@@ -111,9 +115,40 @@ class Stream(Protocol):
         ...
 
 
+class _Prompt:
+    """A stream whose first request has to come in time, so that nobody holds calls open for nothing."""
+
+    def __init__(self, stream: Stream, limit_s: float) -> None:
+        self._stream = stream
+        self._limit_s = limit_s
+        self._is_first = True
+
+    async def send(self, message: Message) -> None:
+        await self._stream.send(message)
+
+    async def receive(self) -> Any:
+        if not self._is_first:
+            return await self._stream.receive()
+        self._is_first = False
+        reading = asyncio.ensure_future(self._stream.receive())
+        try:
+            done, _ = await asyncio.wait({reading}, timeout=self._limit_s)
+        finally:
+            # Once it is read this does nothing; a call whose reading was cancelled can only be ended.
+            reading.cancel()
+        if not done:
+            message = f"the first message has not come within {self._limit_s:g} seconds"
+            raise OpportuneError(ErrorReason.STREAM_SILENT, message, {"limit_s": f"{self._limit_s:g}"})
+        return reading.result()
+
+
 @dataclass(frozen=True, slots=True)
 class StreamEndpoint:
-    """One streaming method. What its handler raises ends the call; its return ends it with OK."""
+    """One streaming method. What its handler raises ends the call; its return ends it with OK.
+
+    Attributes:
+        first_message_s: Within how many seconds its first request has to come.
+    """
 
     path: str
     request_type: type[Message]
@@ -121,6 +156,7 @@ class StreamEndpoint:
     limit_bytes: int
     guards: Sequence[Guard] = ()
     observers: Sequence[Observer] = ()
+    first_message_s: float = FIRST_MESSAGE_S
 
     async def serve(self, stream: Stream, call: Call) -> WireStatus | None:
         """Serves one call up to its end: the status of its failure, None if all went well."""
@@ -129,7 +165,7 @@ class StreamEndpoint:
         try:
             for guard in self.guards:
                 guard(self.path, call)
-            await self.handler(stream)
+            await self.handler(_Prompt(stream, self.first_message_s))
         except OpportuneError as error:
             status = wire_status(error)
         except Exception:

@@ -66,7 +66,8 @@ def key_set_from(content: bytes, allowed: Iterable[str]) -> KeySet:
 
 
 def _keys_of(entry: dict[str, Any], allowed: frozenset[str]) -> Iterator[tuple[str, PyJWK]]:
-    if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
+    operations = entry.get("key_ops", ["verify"])
+    if entry.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return
     kind, curve = entry.get("kty"), entry.get("crv")
     for algorithm in _BY_KIND.get((str(kind), None if kind == "RSA" else str(curve)), ()):
