@@ -72,7 +72,7 @@ def _check_access() -> str:
         for service in file.service
         for method in service.method
         # The option's own type is not compiled in here, so it is a field that is not known.
-        if not any(field.field_number in option and field.data for field in UnknownFieldSet(method.options))
+        if not any(field.field_number in option and field.data for field in list(UnknownFieldSet(method.options)))  # type: ignore[call-overload]
     )
 
 
