@@ -1,5 +1,6 @@
 """The channel that a publisher opens if it is given an address."""
 
+import grpc
 from grpc import aio
 
 CHANNEL_OPTIONS = (
@@ -14,9 +15,11 @@ CHANNEL_OPTIONS = (
     # A response may carry a thousand rejections of each outstanding message.
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
 )
-"""For a channel of the caller's own, for example one with TLS: `aio.secure_channel(..., options=CHANNEL_OPTIONS)`."""
+"""For a channel of the caller's own: `aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)`."""
 
 
-def open_channel(address: str) -> aio.Channel:
-    """A channel to `HOST:PORT` or any name that gRPC resolves, without TLS."""
-    return aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+def open_channel(address: str, tls_ca: bytes | None = None) -> aio.Channel:
+    """A channel to `HOST:PORT` or any name that gRPC resolves: with TLS if PEM says who signs servers' certificates."""
+    if tls_ca is None:
+        return aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return aio.secure_channel(address, grpc.ssl_channel_credentials(tls_ca), options=CHANNEL_OPTIONS)
