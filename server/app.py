@@ -49,10 +49,11 @@ from server.execution.state import State, never_back, utc_now
 from server.execution.writer import Writer
 from server.inference.model import load_models
 from server.replaying import Places, ReplayElsewhere
-from server.securing import Door, open_door
+from server.securing import Door, open_audit, open_door
 from server.settings import Settings
 from server.stores import Stores, open_stores
 from server.wire import audiences, catalog, decisions, outcomes, profiles
+from server.wire.auditing import audited
 from server.wire.endpoint import Endpoint, StreamEndpoint, endpoints
 from server.wire.grpcio_transport import GrpcioTransport, Transport
 from server.wire.native_transport import NativeTransport
@@ -204,7 +205,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     Raises:
         ModelRefusedError: a model is not what its manifest says.
         OpportuneError: the catalog has problems.
-        JournalDamagedError, NewerEntryError, FolderInUseError: the data folder cannot be used.
+        JournalDamagedError, NewerEntryError, FolderInUseError, BrokenChainError: the data folder cannot be used.
         OSError, RuntimeError: a file cannot be read, or the address cannot be bound.
         SettingsError: what callers are known by cannot be used, or the server would be open to a network.
     """
@@ -212,6 +213,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     models = load_models(settings.models) if settings.models else {}
     manifests = {model_id: model.manifest for model_id, model in models.items()}
     stores = await open_stores(settings, stack)
+    audit = await open_audit(settings, stack)
     # Millions of entries and pages come, none of them in a cycle.
     gc.disable()
     stack.callback(gc.enable)
@@ -232,6 +234,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     await _serve_catalogs(service, settings.catalog, manifests)
     _tune_collector()
     served = service.endpoints(partial(compile_elsewhere, manifests=manifests), door)
+    if audit is not None:
+        served = audited(served, audit, lambda: microseconds_of(service.clock()))
     transport = _transport(settings, served, door)
     app = App(service, transport, await transport.start())
     stack.push_async_callback(app.close)

@@ -22,6 +22,7 @@ from server.inference.manifest import ModelRefusedError
 from server.inference.model import load_models
 from server.settings import SECRETS, Settings, SettingsError, read_settings
 from server.storage.folder import FolderInUseError
+from server.verifying import add_audit
 
 DATASETS = {"complete-journey": "model_artifacts.complete_journey"}
 
@@ -92,6 +93,7 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     )
     recover.add_argument("--json", type=Path, help="also write the report to this file")
     recover.set_defaults(command=_recover)
+    add_audit(commands.add_parser("audit", help="verify the audit log"))
     _add_rank_all(commands.add_parser("rank-all", help="rank every customer of an audience into a Parquet file"))
     _add_replay(commands.add_parser("replay", help="make recorded decisions again and compare, beside a server or not"))
     identity = commands.add_parser("identity", help="measure match rules").add_subparsers(required=True, metavar="WHAT")

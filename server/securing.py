@@ -1,4 +1,4 @@
-"""Builds what stands at the door: who may call what, certificates, and what keeps both up to date."""
+"""Builds what stands at the door: who may call what, certificates, what keeps both up to date, and the audit log."""
 
 import asyncio
 import logging
@@ -11,6 +11,8 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from server.domain.caller import Caller
 from server.settings import Settings, SettingsError
+from server.storage.audit import FileAuditLog
+from server.storage.folder import AUDIT
 from server.wire.access import access_of
 from server.wire.authentication import Authentication, Credentials
 from server.wire.call import Guard
@@ -72,6 +74,23 @@ async def open_door(settings: Settings, services: Iterable[ServiceDescriptor], s
         ring.on_change = authentication.forget
     _start(stack, _repeat(authentication.refresh), "token-files")
     return Door((limit_metadata, authentication), certificates, is_open=False)
+
+
+async def open_audit(settings: Settings, stack: AsyncExitStack) -> FileAuditLog | None:
+    """Opens the audit log, which the stack closes; None where nothing is kept.
+
+    Raises:
+        BrokenChainError: it is not what was written.
+        OSError: it cannot be written.
+    """
+    folder = settings.audit
+    if folder is None and settings.data is not None and not settings.ephemeral:
+        folder = settings.data / AUDIT
+    if folder is None:
+        return None
+    log = FileAuditLog.open(folder, max_file_bytes=int(settings.audit_file_mib * 2**20))
+    stack.push_async_callback(log.close)
+    return log
 
 
 def _tokens(settings: Settings) -> Reloaded[tuple[StaticToken, ...]] | None:

@@ -108,7 +108,7 @@ class Settings(BaseModel):
     ] = None
     audit_file_mib: Annotated[
         float, Field(gt=0, description="size in MiB at which the audit log goes on in a new file")
-    ] = 64.0
+    ] = 16.0
 
     @field_validator("listen")
     @classmethod
