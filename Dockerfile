@@ -22,7 +22,8 @@ ENV PATH=/opt/opportune/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     OPPORTUNE_LISTEN=0.0.0.0:50051 \
     OPPORTUNE_MODELS=/models \
-    OPPORTUNE_EPHEMERAL=true
+    OPPORTUNE_EPHEMERAL=true \
+    OPPORTUNE_INSECURE=true
 EXPOSE 50051
 HEALTHCHECK --interval=10s --timeout=2s --start-period=30s \
   CMD ["python", "-m", "server", "health", "--address", "127.0.0.1:50051"]

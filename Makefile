@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := deploy/requirements.lock
 
-.PHONY: help install run test check format lock train bench torture clean
+.PHONY: help install run test check audit format lock train bench torture clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -28,6 +28,10 @@ check: install ## Format, lint, types, imports, protos
 
 test: check ## All checks and all tests
 	@$(BIN)/python -m pytest
+
+LOCKS := $(wildcard deploy/*.lock)
+audit: install ## Ask PyPI whether a locked dependency is known to be vulnerable (needs the network; SERVICE=osv asks OSV)
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -s $(or $(SERVICE),pypi) $(LOCKS:%=-r %)
 
 format: install ## Rewrite the sources in the house format
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix . ; $(BIN)/ruff check .

@@ -32,6 +32,7 @@ def main() -> int:
         ("protos lint", _lint_protos),
         ("protos access", _check_access),
         ("protos compatible", _compare_protos),
+        ("locks hashed", _check_locks),
     ]
     failed = 0
     for name, check in checks:
@@ -74,6 +75,13 @@ def _check_access() -> str:
         # The option's own type is not compiled in here, so it is a field that is not known.
         if not any(field.field_number in option and field.data for field in list(UnknownFieldSet(method.options)))  # type: ignore[call-overload]
     )
+
+
+def _check_locks() -> str:
+    """Every dependency is pinned and hashed. Whether one is known to be vulnerable needs a service: `make audit`."""
+    options = ["--dry-run", "--strict", "--disable-pip", "--require-hashes", "--progress-spinner", "off"]
+    locks = [part for lock in sorted(ROOT.glob("deploy/*.lock")) for part in ("-r", lock)]
+    return _run(BIN / "pip-audit", *options, *locks)
 
 
 def _compare_protos() -> str:
