@@ -73,7 +73,7 @@ async def open_door(settings: Settings, services: Iterable[ServiceDescriptor], s
     if ring is not None:
         ring.on_change = authentication.forget
     _start(stack, _repeat(authentication.refresh), "token-files")
-    return Door((limit_metadata, authentication), certificates, is_open=False)
+    return Door((authentication, limit_metadata), certificates, is_open=False)
 
 
 async def open_audit(settings: Settings, stack: AsyncExitStack) -> FileAuditLog | None:

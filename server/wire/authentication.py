@@ -68,12 +68,14 @@ class Authentication:
 
     def __call__(self, path: str, call: Call) -> None:
         """See `Guard`."""
+        # Whoever watches how calls end must not take the caller of another call for this one's.
+        CALLER.set(None)
         passed = self._passed(call)
+        CALLER.set(passed.caller)
         if path not in passed.paths:
             role = self._access.get(path)
             needed = {} if role is None else {"role": role.value}
             raise OpportuneError(ErrorReason.ROLE_MISSING, f"the caller must not call {path}", needed)
-        CALLER.set(passed.caller)
 
     def refresh(self) -> None:
         """Reads files that have changed again."""

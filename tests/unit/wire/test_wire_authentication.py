@@ -109,6 +109,18 @@ def test_credentials_that_are_missing_or_of_another_kind_are_refused(
     assert calling() is None
 
 
+def test_refused_call_is_not_taken_for_one_of_the_caller_before(guard: Authentication) -> None:
+    guard(RANK, Call(bearer("desk-token")))
+
+    refused(guard, RANK, Call())
+    nobody = calling()
+    refused(guard, ERASE, Call(bearer("till-token")))
+    till = calling()
+
+    assert nobody is None
+    assert till is not None and till.name == "till"
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_scheme_is_read_in_any_case(guard: Authentication, scheme: str) -> None:
     guard(RANK, Call((("x", "y"), ("authorization", f"{scheme} till-token"))))
