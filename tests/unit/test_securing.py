@@ -116,7 +116,7 @@ async def test_audit_log_is_kept_where_anything_is(
     tmp_path: Path, settings: dict[str, Any], folder: str | None
 ) -> None:
     (tmp_path / "data").mkdir()
-    given = {name: value if value is True else tmp_path / value for name, value in settings.items()}
+    given: dict[str, Any] = {name: value if value is True else tmp_path / value for name, value in settings.items()}
 
     async with AsyncExitStack() as stack:
         log = await open_audit(Settings(**given), stack)

@@ -104,7 +104,7 @@ def test_port_beyond_65535_is_refused() -> None:
 )
 def test_settings_of_the_door_fit_together(tmp_path: Path, flags: dict[str, str], problem: str) -> None:
     (tmp_path / "x").touch()
-    given = {name: str(tmp_path / "x") if value == "x" else value for name, value in flags.items()}
+    given: dict[str, object] = {name: str(tmp_path / "x") if value == "x" else value for name, value in flags.items()}
 
     assert any(problem in found for found in problems(given))
 
