@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := deploy/requirements.lock
 
-.PHONY: help install run test test-image check format lock train bench bench-check torture clean
+.PHONY: help install run test test-image check audit format lock train bench bench-check torture clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -31,6 +31,10 @@ test: check ## All checks and all tests
 
 test-image: install ## Build the image twice, compare, rank in it (root; mmdebstrap, buildah, podman, runc; minutes)
 	@$(BIN)/python -m tests.image
+
+LOCKS := $(wildcard deploy/*.lock)
+audit: install ## Ask PyPI whether a locked dependency is known to be vulnerable (needs the network; SERVICE=osv asks OSV)
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -s $(or $(SERVICE),pypi) $(LOCKS:%=-r %)
 
 format: install ## Rewrite the sources in the house format
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix . ; $(BIN)/ruff check .

@@ -54,18 +54,28 @@ from server.inference.model import load_models
 from server.inspecting import inspect_elsewhere
 from server.observing import Observing, Watched
 from server.replaying import Places, ReplayElsewhere
+from server.securing import Door, open_audit, open_door
 from server.settings import Settings
 from server.stores import Stores, open_stores
 from server.telemetry.logs import tell_of_loop
 from server.wire import audiences, catalog, decisions, outcomes, profiles
 from server.wire.admission import Admission
+from server.wire.auditing import audited
 from server.wire.brake import Brake
+from server.wire.call import Guard
 from server.wire.connections import Connections
 from server.wire.endpoint import Endpoint, StreamEndpoint, endpoints
 from server.wire.grpcio_transport import GrpcioTransport, Transport
 from server.wire.native_transport import NativeTransport
 from server.wire.profiles import ProfileUseCases
 
+SERVICES = (
+    decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"],
+    profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"],
+    catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"],
+    outcome_service_pb2.DESCRIPTOR.services_by_name["OutcomeService"],
+    audience_service_pb2.DESCRIPTOR.services_by_name["AudienceService"],
+)
 GRACE_S = 3.5
 GRACE_S_MIN = 1.0
 LEAVE_WITHIN_S = 4.5
@@ -203,7 +213,7 @@ class _Service:
             return None
         return Places(settings.data, settings.models, settings.erasures)
 
-    def endpoints(self, compile_catalog: Compile) -> list[Endpoint | StreamEndpoint]:
+    def endpoints(self, compile_catalog: Compile, door: Door) -> list[Endpoint | StreamEndpoint]:
         """Every method of every service."""
         servicer = profiles.ProfileServicer(
             self.profiles(), self.clock, self._settings.max_outstanding, self.closing, Brake(self.pressure)
@@ -216,18 +226,19 @@ class _Service:
         replay = ReplayDecision(self.stores.decisions, self.note.flush, ReplayElsewhere(self._places()))
         complete = CompleteContent(self.state, self.stores.vault)
         decision = decisions.DecisionServicer(self.rank, complete, get, replay)
-        services = (
-            (decision_service_pb2, "DecisionService", decision, decisions.LIMITS_BYTES),
-            (profile_service_pb2, "ProfileService", servicer, profiles.LIMITS_BYTES),
-            (catalog_service_pb2, "CatalogService", catalogs, catalog.LIMITS_BYTES),
-            (outcome_service_pb2, "OutcomeService", self._outcomes(), outcomes.LIMITS_BYTES),
-            (audience_service_pb2, "AudienceService", audience, audiences.LIMITS_BYTES),
+        servicers = (
+            (decision, decisions.LIMITS_BYTES),
+            (servicer, profiles.LIMITS_BYTES),
+            (catalogs, catalog.LIMITS_BYTES),
+            (self._outcomes(), outcomes.LIMITS_BYTES),
+            (audience, audiences.LIMITS_BYTES),
         )
-        guards, observers = (self.accounts.begin, self.admission), (self.accounts.end,)
+        guards: tuple[Guard, ...] = (self.accounts.begin, self.admission, *door.guards)
+        observers = (self.accounts.end,)
         made = [
             endpoint
-            for module, name, servicer, limits in services
-            for endpoint in endpoints(module.DESCRIPTOR.services_by_name[name], servicer, limits, guards, observers)
+            for service, (servicer, limits) in zip(SERVICES, servicers, strict=True)
+            for endpoint in endpoints(service, servicer, limits, guards, observers)
         ]
         self.accounts.know([endpoint.path for endpoint in made])
         return made
@@ -239,14 +250,17 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     Raises:
         ModelRefusedError: a model is not what its manifest says.
         OpportuneError: the catalog has problems.
-        JournalDamagedError, NewerEntryError, FolderInUseError: the data folder cannot be used.
+        JournalDamagedError, NewerEntryError, FolderInUseError, BrokenChainError: the data folder cannot be used.
         OSError, RuntimeError: a file cannot be read, or an address cannot be bound.
+        SettingsError: what callers are known by cannot be used, or the server would be open to a network.
     """
+    door = await open_door(settings, SERVICES, stack)
     observing = Observing(settings)
     await observing.open(stack)
     inspection = asyncio.create_task(_inspected(settings.models))
     stack.callback(inspection.cancel)
     stores = await open_stores(settings, stack)
+    audit = await open_audit(settings, stack)
     # Millions of entries and pages come, none of them in a cycle.
     gc.disable()
     stack.callback(gc.enable)
@@ -270,8 +284,10 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     )
     await _serve_catalogs(service, settings.catalog, manifests)
     _tune_collector()
-    served = service.endpoints(partial(compile_elsewhere, manifests=manifests))
-    transport = _transport(settings, service, served)
+    served = service.endpoints(partial(compile_elsewhere, manifests=manifests), door)
+    if audit is not None:
+        served = audited(served, audit, lambda: microseconds_of(service.clock()))
+    transport = _transport(settings, service, served, door)
     app = App(service, transport, await transport.start())
     stack.push_async_callback(app.close)
     return app
@@ -344,7 +360,9 @@ def _compiled(text: str, manifests: Mapping[str, Manifest]) -> CompiledCatalog:
     return compiled
 
 
-def _transport(settings: Settings, service: "_Service", served: list[Endpoint | StreamEndpoint]) -> Transport:
+def _transport(
+    settings: Settings, service: "_Service", served: list[Endpoint | StreamEndpoint], door: Door
+) -> Transport:
     """`auto` is native unless something is asked for that only grpcio can do."""
     connections = Connections(
         age_s=60 * settings.max_connection_age_minutes,
@@ -353,6 +371,13 @@ def _transport(settings: Settings, service: "_Service", served: list[Endpoint | 
         streams=settings.max_streams,
         pending=settings.max_pending_calls,
     )
-    if settings.transport == "grpcio" or (settings.transport == "auto" and connections.age_s):
-        return GrpcioTransport(settings.listen, served, connections=connections)
-    return NativeTransport(settings.listen, served, service.admission, connections)
+    only_grpcio = settings.transport == "auto" and bool(connections.age_s)
+    if settings.transport == "grpcio" or only_grpcio or door.certificates is not None:
+        return GrpcioTransport(
+            settings.listen,
+            served,
+            connections=connections,
+            certificates=door.certificates,
+            with_reflection=door.is_open,
+        )
+    return NativeTransport(settings.listen, served, service.admission, connections, with_reflection=door.is_open)

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import uvloop
 
+from server.calling import add_address, add_credentials, target_from
 from server.domain.decision import Context
 from server.domain.errors import OpportuneError
 from server.domain.journal import JournalDamagedError, NewerEntryError
@@ -23,6 +24,7 @@ from server.settings import SECRETS, Settings, SettingsError, read_settings
 from server.storage.folder import FolderInUseError
 from server.telemetry.logs import set_up
 from server.telemetry.metrics import ALL, markdown
+from server.verifying import add_audit
 
 DATASETS = {"complete-journey": "model_artifacts.complete_journey"}
 
@@ -53,11 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands.add_parser("serve", help="serve until SIGTERM"))
     apply = commands.add_parser("apply", help="publish a catalog file to a running server")
     apply.add_argument("file", type=Path)
-    apply.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the server")
+    add_address(apply)
     apply.add_argument("--validate-only", action="store_true", help="only list the problems")
     apply.set_defaults(command=_apply)
     health = commands.add_parser("health", help="exit 0 if a running server is serving")
-    health.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the server")
+    add_address(health)
     health.set_defaults(command=_health)
     listed = commands.add_parser("metrics", help="list the metrics that a server has")
     listed.add_argument("--markdown", action="store_true", help="as the page server/METRICS.md")
@@ -76,7 +78,7 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     load.add_argument(
         "file", type=Path, help="one row for each customer: customer_id, and columns named like attributes"
     )
-    load.add_argument("--address", default="127.0.0.1:50051", help="HOST:PORT of the server")
+    add_address(load)
     load.add_argument("--source", help="the load's name, so that it can be resumed; default: from the file's content")
     load.set_defaults(command=_load)
     audience = commands.add_parser("audience", help="count the customers for whom a condition holds")
@@ -84,6 +86,7 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     where = audience.add_mutually_exclusive_group()
     where.add_argument("--to", default="127.0.0.1:50051", metavar="HOST:PORT", help="of the server; the default")
     where.add_argument("--data", type=Path, help="a data folder; a server may be using it")
+    add_credentials(audience)
     audience.add_argument("--erasures", type=Path, help="file of the erasure ledger, default DATA/erasures")
     audience.add_argument("--json", action="store_true", help="print one line of JSON")
     audience.set_defaults(command=_audience)
@@ -95,6 +98,7 @@ def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     )
     recover.add_argument("--json", type=Path, help="also write the report to this file")
     recover.set_defaults(command=_recover)
+    add_audit(commands.add_parser("audit", help="verify the audit log"))
     _add_rank_all(commands.add_parser("rank-all", help="rank every customer of an audience into a Parquet file"))
     _add_replay(commands.add_parser("replay", help="make recorded decisions again and compare, beside a server or not"))
     identity = commands.add_parser("identity", help="measure match rules").add_subparsers(required=True, metavar="WHAT")
@@ -203,7 +207,7 @@ def _apply(options: argparse.Namespace) -> int:
     from server.wire.client import apply_catalog
 
     text = options.file.read_text(encoding="utf-8")
-    response = asyncio.run(apply_catalog(options.address, text, options.validate_only))
+    response = asyncio.run(apply_catalog(target_from(options, options.address), text, options.validate_only))
     for problem in response.problems:
         print(f"{problem.path}: {problem.description}")
     if response.problems:
@@ -217,14 +221,14 @@ def _apply(options: argparse.Namespace) -> int:
 def _load(options: argparse.Namespace) -> int:
     from server.loading import load_file
 
-    asyncio.run(load_file(options.file, options.address, options.source, print))
+    asyncio.run(load_file(options.file, target_from(options, options.address), options.source, print))
     return 0
 
 
 def _audience(options: argparse.Namespace) -> int:
     from server.counting import Folder, report_count
 
-    where = options.to if options.data is None else Folder(options.data, options.erasures)
+    where = target_from(options, options.to) if options.data is None else Folder(options.data, options.erasures)
     asyncio.run(report_count(options.condition, where, options.json))
     return 0
 
@@ -267,7 +271,7 @@ def _evaluate_identity(options: argparse.Namespace) -> int:
 def _health(options: argparse.Namespace) -> int:
     from server.wire.client import check_health
 
-    return 0 if asyncio.run(check_health(options.address)) else 1
+    return 0 if asyncio.run(check_health(target_from(options, options.address))) else 1
 
 
 def _metrics(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from server.execution.audience import AudienceCount, AudienceScan, compile_audie
 from server.execution.state import Clock, utc_now
 from server.reading import read_facts
 from server.wire.client import count_audience
+from server.wire.target import Target
 
 
 class Folder(NamedTuple):
@@ -19,14 +20,14 @@ class Folder(NamedTuple):
     erasures: Path | None = None
 
 
-async def report_count(condition: str, where: Folder | str, as_json: bool) -> None:
-    """Counts in a data folder, or in the server at `HOST:PORT`, and prints count, share and seconds.
+async def report_count(condition: str, where: Folder | str | Target, as_json: bool) -> None:
+    """Counts in a data folder, or in a server, and prints count, share and seconds.
 
     Raises:
         OpportuneError, JournalDamagedError, NewerEntryError, OSError, RuntimeError: as `count_in`, and if a call fails.
     """
     started = time.perf_counter()
-    counted = await (count_audience(where, condition) if isinstance(where, str) else count_in(where, condition))
+    counted = await (count_in(where, condition) if isinstance(where, Folder) else count_audience(where, condition))
     seconds = time.perf_counter() - started
     share = counted.count / counted.customers if counted.customers else 0.0
     if as_json:

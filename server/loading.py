@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from opportune.v1 import profile_service_pb2 as pb
 from opportune.v1 import profile_service_pb2_grpc
 
+from server.wire.target import Target, target_of
+
 CUSTOMERS_AT_ONCE = 1_024
 """Customers in a message: few enough that rankings beside a load stay quick."""
 
@@ -21,8 +23,8 @@ OUTSTANDING = 8
 _LIMIT_BYTES = 15 * 1024 * 1024
 
 
-async def load_file(path: Path, address: str, source: str | None, tell: Callable[[str], None]) -> int:
-    """Loads a Parquet file into the server at `HOST:PORT`; returns how many customers it has.
+async def load_file(path: Path, server: str | Target, source: str | None, tell: Callable[[str], None]) -> int:
+    """Loads a Parquet file into a server; returns how many customers it has.
 
     The column `customer_id` is required, `event_time` is optional; the others are named like attributes. Loading a file
     again goes on where the last time ended.
@@ -37,9 +39,10 @@ async def load_file(path: Path, address: str, source: str | None, tell: Callable
     file = parquet.ParquetFile(path)
     total, started = file.metadata.num_rows, time.perf_counter()
     options = [("grpc.max_send_message_length", _LIMIT_BYTES * 2)]
-    async with aio.insecure_channel(address, options=options) as channel:
+    target = target_of(server)
+    async with target.channel(options) as channel:
         stub: Any = profile_service_pb2_grpc.ProfileServiceStub(channel)  # type: ignore[no-untyped-call]
-        call = stub.LoadProfiles()
+        call = stub.LoadProfiles(metadata=target.metadata)
         try:
             await call.write(pb.LoadProfilesRequest(source=name))
             first = await call.read()

@@ -2,7 +2,8 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from server.domain.caller import SIGNATURES
 
 ENVIRONMENT_PREFIX = "OPPORTUNE_"
 SECRETS = frozenset({"vault_key"})
@@ -96,6 +99,40 @@ class Settings(BaseModel):
     max_pending_calls: Annotated[
         int, Field(ge=1, le=1_000, description="calls that wait to be taken before some are refused; grpcio only")
     ] = 32
+    tokens: Annotated[
+        Path | None, Field(description="file of static tokens, a line each: name role,role sha256-of-the-token")
+    ] = None
+    jwks: Annotated[
+        str | None, Field(description="file or URL of the key set that JSON Web Tokens are signed with")
+    ] = None
+    jwt_issuer: Annotated[str, Field(description="who must have issued a token")] = ""
+    jwt_audience: Annotated[str, Field(description="whom a token must be for")] = ""
+    jwt_algorithms: Annotated[
+        str, Field(description="what tokens may be signed with, of RS256,RS384,RS512,PS…,ES256,ES384,ES512,EdDSA")
+    ] = "RS256,ES256,EdDSA"
+    jwt_roles_claim: Annotated[str, Field(min_length=1, description="the claim with the roles, a.b within a")] = "roles"
+    jwt_leeway_s: Annotated[
+        float, Field(ge=0, le=300, description="seconds that the issuer's clock may be ahead or behind")
+    ] = 30.0
+    tls_certificate: Annotated[
+        Path | None, Field(description="the server's certificate chain in PEM; read again when it changes")
+    ] = None
+    tls_key: Annotated[Path | None, Field(description="its private key in PEM, not encrypted")] = None
+    tls_client_ca: Annotated[
+        Path | None, Field(description="PEM of who must have signed callers' certificates; without it they need none")
+    ] = None
+    tls_callers: Annotated[
+        Path | None, Field(description="file of callers by URI or DNS name in their certificate: name role,role")
+    ] = None
+    insecure: Annotated[
+        bool, Field(description="let everybody who can reach a non-loopback address do everything, on purpose")
+    ] = False
+    audit: Annotated[
+        Path | None, Field(description="folder of the audit log, default DATA/audit; without --data there is none")
+    ] = None
+    audit_file_mib: Annotated[
+        float, Field(gt=0, description="size in MiB at which the audit log goes on in a new file")
+    ] = 16.0
 
     @model_validator(mode="after")
     def _ages(self) -> "Settings":
@@ -147,12 +184,54 @@ class Settings(BaseModel):
             raise ValueError(f"{path} is no folder and cannot be made one")
         return path
 
-    @field_validator("catalog", "vault_key_file")
+    @field_validator(
+        "catalog", "vault_key_file", "tokens", "tls_certificate", "tls_key", "tls_client_ca", "tls_callers"
+    )
     @classmethod
     def _is_file(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_file():
             raise ValueError(f"there is no file {path}")
         return path
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _are_signatures(cls, algorithms: str) -> str:
+        if unknown := sorted({*algorithms.split(",")} - SIGNATURES):
+            raise ValueError(f"{', '.join(unknown) or 'nothing'} is none of {', '.join(sorted(SIGNATURES))}")
+        return algorithms
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Settings":
+        problems = [problem for wrong, problem in _conflicts(self) if wrong]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is asked who they are."""
+        return self.tokens is None and self.jwks is None and self.tls_callers is None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        host = self.listen.rpartition(":")[0].strip("[]")
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+def _conflicts(settings: Settings) -> Iterable[tuple[bool, str]]:
+    """What may be wrong between settings, and whether it is."""
+    certificate, key = settings.tls_certificate is not None, settings.tls_key is not None
+    yield certificate != key, "tls_certificate and tls_key need each other"
+    yield settings.tls_client_ca is not None and not certificate, "tls_client_ca needs tls_certificate"
+    yield settings.tls_callers is not None and settings.tls_client_ca is None, "tls_callers needs tls_client_ca"
+    yield certificate and settings.transport == "native", "the native transport has no TLS: leave transport auto"
+    signed = bool(settings.jwt_issuer and settings.jwt_audience)
+    yield settings.jwks is not None and not signed, "jwks needs jwt_issuer and jwt_audience"
+    yield settings.jwks is None and bool(settings.jwt_issuer or settings.jwt_audience), "jwt_issuer needs jwks"
 
 
 def read_settings(
@@ -177,5 +256,8 @@ def read_settings(
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        problems = [
+            ": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))))
+            for e in error.errors()
+        ]
         raise SettingsError("\n".join(problems)) from error

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 ROOT = Path(__file__).resolve().parents[1]
 PROTOS = ROOT / "protos"
 BIN = Path(sys.executable).parent
@@ -27,7 +30,9 @@ def main() -> int:
         ("types", lambda: _run(BIN / "mypy", "--no-error-summary")),
         ("layers", lambda: _run(BIN / "lint-imports", "--no-logo", "--no-cache")),
         ("protos lint", _lint_protos),
+        ("protos access", _check_access),
         ("protos compatible", _compare_protos),
+        ("locks hashed", _check_locks),
     ]
     failed = 0
     for name, check in checks:
@@ -51,6 +56,32 @@ def _lint_protos() -> str:
     with tempfile.TemporaryDirectory() as folder:
         descriptors = Path(folder, "now.binpb")
         return _describe(PROTOS, descriptors) or _run(BIN / "buf", "lint", descriptors, "--config", PROTOS / "buf.yaml")
+
+
+def _check_access() -> str:
+    """Every method says who may call it: one that does not keeps the server from starting."""
+    with tempfile.TemporaryDirectory() as folder:
+        descriptors = Path(folder, "now.binpb")
+        if problems := _describe(PROTOS, descriptors):
+            return problems
+        described = FileDescriptorSet.FromString(descriptors.read_bytes())
+    files = [file for file in described.file if file.package.startswith("opportune.")]
+    option = {entry.number for file in files for entry in file.extension if entry.name == "access"}
+    return "\n".join(
+        f"{file.name}: {service.name}.{method.name} has no option (access)"
+        for file in files
+        for service in file.service
+        for method in service.method
+        # The option's own type is not compiled in here, so it is a field that is not known.
+        if not any(field.field_number in option and field.data for field in list(UnknownFieldSet(method.options)))  # type: ignore[call-overload]
+    )
+
+
+def _check_locks() -> str:
+    """Every dependency is pinned and hashed. Whether one is known to be vulnerable needs a service: `make audit`."""
+    options = ["--dry-run", "--strict", "--disable-pip", "--require-hashes", "--progress-spinner", "off"]
+    locks = [part for lock in sorted(ROOT.glob("deploy/*.lock")) for part in ("-r", lock)]
+    return _run(BIN / "pip-audit", *options, *locks)
 
 
 def _compare_protos() -> str:

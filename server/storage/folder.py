@@ -10,6 +10,7 @@ ACKNOWLEDGED = "journal.acknowledged"
 SNAPSHOTS = "snapshots"
 DECISIONS = "decisions.db"
 ERASURES = "erasures"
+AUDIT = "audit"
 
 
 class FolderInUseError(Exception):

@@ -15,12 +15,14 @@ class Call(NamedTuple):
         peer: The caller's address as the transport tells it, `ipv4:127.0.0.1:40312`.
         time_left_s: Seconds until the caller's deadline; None without one.
         waited_s: Seconds that the call has waited in the transport's queue; None if the transport does not know.
+        names: Those of the caller's certificate, if the transport has verified one.
     """
 
     metadata: Metadata = ()
     peer: str = ""
     time_left_s: float | None = None
     waited_s: float | None = None
+    names: tuple[str, ...] = ()
 
     def value(self, key: str) -> str:
         """The first text that was sent under a key, empty if there is none."""

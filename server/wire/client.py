@@ -2,7 +2,6 @@
 
 import grpc
 from google.rpc import error_details_pb2
-from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from opportune.v1 import (
@@ -14,45 +13,54 @@ from opportune.v1 import (
 
 from server.domain.errors import ErrorReason, OpportuneError, Violation
 from server.execution.audience import AudienceCount
+from server.wire.target import Target, target_of
 
 
-async def apply_catalog(address: str, text: str, validate_only: bool) -> catalog_service_pb2.ApplyCatalogResponse:
-    """Publishes a catalog to the server at `HOST:PORT`, or only checks it there.
+async def apply_catalog(
+    server: str | Target, text: str, validate_only: bool
+) -> catalog_service_pb2.ApplyCatalogResponse:
+    """Publishes a catalog to a server, or only checks it there.
 
     Raises:
         OpportuneError: INVALID_CATALOG with the problems.
         RuntimeError: the call failed otherwise.
     """
-    async with aio.insecure_channel(address) as channel:
+    target = target_of(server)
+    async with target.channel() as channel:
         stub = catalog_service_pb2_grpc.CatalogServiceStub(channel)  # type: ignore[no-untyped-call]
         request = catalog_service_pb2.ApplyCatalogRequest(catalog=text, validate_only=validate_only)
         try:
-            response: catalog_service_pb2.ApplyCatalogResponse = await stub.ApplyCatalog(request, timeout=120)
+            response: catalog_service_pb2.ApplyCatalogResponse = await stub.ApplyCatalog(
+                request, timeout=120, metadata=target.metadata
+            )
         except grpc.RpcError as error:
             raise _error(error, ErrorReason.INVALID_CATALOG) from error
         return response
 
 
-async def count_audience(address: str, condition: str) -> AudienceCount:
-    """Counts an audience in the server at `HOST:PORT`.
+async def count_audience(server: str | Target, condition: str) -> AudienceCount:
+    """Counts an audience in a server.
 
     Raises:
         OpportuneError: INVALID_FIELD for a condition that does not compile.
         RuntimeError: the call failed otherwise.
     """
-    async with aio.insecure_channel(address) as channel:
+    target = target_of(server)
+    async with target.channel() as channel:
         stub = audience_service_pb2_grpc.AudienceServiceStub(channel)  # type: ignore[no-untyped-call]
         request = audience_service_pb2.CountAudienceRequest(condition=condition)
         try:
-            response: audience_service_pb2.CountAudienceResponse = await stub.CountAudience(request, timeout=120)
+            response: audience_service_pb2.CountAudienceResponse = await stub.CountAudience(
+                request, timeout=120, metadata=target.metadata
+            )
         except grpc.RpcError as error:
             raise _error(error, ErrorReason.INVALID_FIELD) from error
         return AudienceCount(response.count, response.customers, response.profile_version)
 
 
-async def check_health(address: str) -> bool:
-    """Whether the server at `HOST:PORT` says SERVING within two seconds."""
-    async with aio.insecure_channel(address) as channel:
+async def check_health(server: str | Target) -> bool:
+    """Whether a server says SERVING within two seconds."""
+    async with target_of(server).channel() as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             response = await stub.Check(health_pb2.HealthCheckRequest(), timeout=2)

@@ -3,6 +3,7 @@
 A method is found by its descriptor, so that a service's proto is the only list of its methods.
 """
 
+import asyncio
 import inspect
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -17,9 +18,13 @@ from google.protobuf.message_factory import GetMessageClass
 
 from server.domain.errors import ErrorReason, OpportuneError
 from server.wire.call import Call, Guard, Observer
+from server.wire.elements import MAX_ELEMENTS, require_few_elements
 from server.wire.status import WireStatus, internal, wire_status
 
 DEFAULT_LIMIT_BYTES = 256 * 1024
+
+FIRST_MESSAGE_S = 30.0
+"""Within how many seconds the first message of a stream has to come."""
 
 _OK, _CANCELLED = 0, 1
 
@@ -40,6 +45,7 @@ class Endpoint:
         limit_bytes: The largest request it takes.
         guards: Whom a call has to pass, in their order.
         observers: Who is told how a call has ended.
+        max_elements: How many elements its request may have, 0 for any number.
     """
 
     path: str
@@ -49,6 +55,7 @@ class Endpoint:
     takes_time: bool = False
     guards: Sequence[Guard] = ()
     observers: Sequence[Observer] = ()
+    max_elements: int = 0
 
     def answer(self, payload: bytes, call: Call) -> Answer | Later:
         """Answers a call, on the spot or, where the handler has to wait, later; raises nothing but CancelledError."""
@@ -94,7 +101,7 @@ class Endpoint:
             raise OpportuneError(ErrorReason.DEADLINE_PASSED, "the call's deadline has passed")
         for guard in self.guards:
             guard(self.path, call)
-        request = decode(self.path, self.request_type, self.limit_bytes, payload)
+        request = decode(self, payload)
         return self.handler(request, call.time_left_s) if self.takes_time else self.handler(request)
 
 
@@ -118,9 +125,41 @@ class Stream(Protocol):
         ...
 
 
+class _Prompt:
+    """A stream whose first request has to come in time, so that nobody holds calls open for nothing."""
+
+    def __init__(self, stream: Stream, limit_s: float) -> None:
+        self._stream = stream
+        self._limit_s = limit_s
+        self._is_first = True
+
+    async def send(self, message: Message) -> None:
+        await self._stream.send(message)
+
+    async def receive(self) -> Any:
+        if not self._is_first:
+            return await self._stream.receive()
+        self._is_first = False
+        reading = asyncio.ensure_future(self._stream.receive())
+        try:
+            done, _ = await asyncio.wait({reading}, timeout=self._limit_s)
+        finally:
+            # Once it is read this does nothing; a call whose reading was cancelled can only be ended.
+            reading.cancel()
+        if not done:
+            message = f"the first message has not come within {self._limit_s:g} seconds"
+            raise OpportuneError(ErrorReason.STREAM_SILENT, message, {"limit_s": f"{self._limit_s:g}"})
+        return reading.result()
+
+
 @dataclass(frozen=True, slots=True)
 class StreamEndpoint:
-    """One streaming method. What its handler raises ends the call; its return ends it with OK."""
+    """One streaming method. What its handler raises ends the call; its return ends it with OK.
+
+    Attributes:
+        max_elements: How many elements a request may have, 0 for any number.
+        first_message_s: Within how many seconds the first request has to come.
+    """
 
     path: str
     request_type: type[Message]
@@ -128,6 +167,8 @@ class StreamEndpoint:
     limit_bytes: int
     guards: Sequence[Guard] = ()
     observers: Sequence[Observer] = ()
+    max_elements: int = 0
+    first_message_s: float = FIRST_MESSAGE_S
 
     async def serve(self, stream: Stream, call: Call) -> WireStatus | None:
         """Serves one call up to its end: the status of its failure, None if all went well."""
@@ -136,7 +177,7 @@ class StreamEndpoint:
         try:
             for guard in self.guards:
                 guard(self.path, call)
-            await self.handler(stream)
+            await self.handler(_Prompt(stream, self.first_message_s))
         except OpportuneError as error:
             status = wire_status(error)
         except Exception:
@@ -157,22 +198,24 @@ class StreamEndpoint:
         Raises:
             OpportuneError: MALFORMED_REQUEST or REQUEST_TOO_LARGE.
         """
-        return decode(self.path, self.request_type, self.limit_bytes, payload)
+        return decode(self, payload)
 
 
-def decode(path: str, request_type: type[Message], limit_bytes: int, payload: bytes) -> Message:
+def decode(endpoint: Endpoint | StreamEndpoint, payload: bytes) -> Message:
     """The request that bytes are.
 
     Raises:
         OpportuneError: MALFORMED_REQUEST or REQUEST_TOO_LARGE.
     """
-    if len(payload) > limit_bytes:
-        message = f"the request has {len(payload):,} bytes; {path} takes {limit_bytes:,}"
-        raise OpportuneError(ErrorReason.REQUEST_TOO_LARGE, message, {"limit_bytes": str(limit_bytes)})
+    if len(payload) > endpoint.limit_bytes:
+        message = f"the request has {len(payload):,} bytes; {endpoint.path} takes {endpoint.limit_bytes:,}"
+        raise OpportuneError(ErrorReason.REQUEST_TOO_LARGE, message, {"limit_bytes": str(endpoint.limit_bytes)})
+    if endpoint.max_elements:
+        require_few_elements(endpoint.path, payload, endpoint.max_elements)
     try:
-        return request_type.FromString(payload)
+        return endpoint.request_type.FromString(payload)
     except DecodeError:
-        message = f"the bytes are not a {request_type.DESCRIPTOR.full_name}"
+        message = f"the bytes are not a {endpoint.request_type.DESCRIPTOR.full_name}"
         raise OpportuneError(ErrorReason.MALFORMED_REQUEST, message) from None
 
 
@@ -188,8 +231,9 @@ def endpoints(
         path, handler = f"/{service.full_name}/{method.name}", getattr(servicer, method.name)
         request_type = GetMessageClass(method.input_type)
         limit_bytes = (limits_bytes or {}).get(method.name, DEFAULT_LIMIT_BYTES)
+        most = MAX_ELEMENTS.get(method.name, 0)
         if method.client_streaming or method.server_streaming:
-            yield StreamEndpoint(path, request_type, handler, limit_bytes, guards, observers)
+            yield StreamEndpoint(path, request_type, handler, limit_bytes, guards, observers, most)
         else:
             takes_time = "time_left_s" in inspect.signature(handler).parameters
-            yield Endpoint(path, request_type, handler, limit_bytes, takes_time, guards, observers)
+            yield Endpoint(path, request_type, handler, limit_bytes, takes_time, guards, observers, most)

@@ -56,6 +56,8 @@ class NativeTransport:
         endpoints: Sequence[Endpoint | StreamEndpoint],
         admission: Admission | None = None,
         connections: Connections = DEFAULTS,
+        *,
+        with_reflection: bool = True,
     ) -> None:
         """Prepares the server.
 
@@ -63,8 +65,10 @@ class NativeTransport:
             address: `host:port`, port 0 for a free one.
             admission: Asked about each call that has to wait; it should be among the endpoints' guards as well.
             connections: Of these it takes keepalive and the number of streams; it cannot end connections by their age.
+            with_reflection: Whether anybody may read what is served.
         """
         self._address = address
+        self._with_reflection = with_reflection
         self._admission = admission
         self._connections = connections
         self._queue = CallQueue()
@@ -94,7 +98,9 @@ class NativeTransport:
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         socket = self._folder / "grpcio.sock"
         services = {endpoint.path.split("/")[1] for endpoint in self._endpoints}
-        self._behind = GrpcioTransport(f"unix:{socket}", self._streams, sorted(services))
+        self._behind = GrpcioTransport(
+            f"unix:{socket}", self._streams, sorted(services), with_reflection=self._with_reflection
+        )
         await self._behind.start()
         self._front.add_methods([(endpoint.path, False) for endpoint in self._endpoints])
         self._front.set_fallback(str(socket))

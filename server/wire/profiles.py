@@ -7,6 +7,7 @@ from opportune.v1 import profile_pb2
 from opportune.v1 import profile_service_pb2 as pb
 
 from server.domain.errors import invalid_field
+from server.domain.profile import Profile
 from server.execution.deltas import MAX_DELTAS, ApplyProfileDeltas
 from server.execution.erase import EraseProfile
 from server.execution.export import ExportProfile
@@ -17,6 +18,7 @@ from server.execution.rejected import ListRejectedDeltas
 from server.execution.sources import Sources
 from server.execution.state import Clock
 from server.wire.brake import Brake, BrakedStream
+from server.wire.caller import may_read_profiles
 from server.wire.convert.export import erased_to, exported_to
 from server.wire.convert.profile import deltas_from, profile_to, rejected_to
 from server.wire.convert.value import time_to
@@ -105,12 +107,12 @@ class ProfileServicer:
 
     async def LinkIdentifiers(self, request: pb.LinkIdentifiersRequest) -> profile_pb2.Profile:
         """Joins two identifiers."""
-        return profile_to(await self._use.link(request.customer_id, request.other_id))
+        return _shown(await self._use.link(request.customer_id, request.other_id))
 
     async def UnlinkIdentifier(self, request: pb.UnlinkIdentifierRequest) -> pb.UnlinkIdentifierResponse:
         """Parts identifiers."""
         first, *others = await self._use.unlink(request.customer_id, request.other_id)
-        return pb.UnlinkIdentifierResponse(profile=profile_to(first), others=map(profile_to, others))
+        return pb.UnlinkIdentifierResponse(profile=_shown(first), others=map(_shown, others))
 
     async def ExportProfile(self, stream: Stream) -> None:
         """Returns everything that is held about a customer."""
@@ -121,3 +123,10 @@ class ProfileServicer:
     async def EraseProfile(self, request: pb.EraseProfileRequest) -> pb.EraseProfileResponse:
         """Erases a customer."""
         return erased_to(await self._use.erase(request.customer_id))
+
+
+def _shown(profile: Profile) -> profile_pb2.Profile:
+    """A profile for a caller who has changed it: one who brings links has not asked for what they join."""
+    if may_read_profiles():
+        return profile_to(profile)
+    return profile_pb2.Profile(profile_version=profile.version)

@@ -5,6 +5,7 @@ order and acknowledges. At most `max_outstanding` messages are between the two, 
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, Generic, TypeVar, cast
@@ -16,7 +17,10 @@ from server.domain.identifier import require_identifier
 from server.execution.deltas import DeltasApplied
 from server.execution.sources import Accepted, Sources
 from server.execution.writer import Written
+from server.wire.authentication import seconds_left
+from server.wire.caller import calling
 from server.wire.endpoint import Stream
+from server.wire.json_web_tokens import expired_credentials
 
 CLOSING_REASON = "the server is stopping"
 
@@ -62,13 +66,23 @@ class SequencedStream(ABC, Generic[_Response]):
             OpportuneError: what refuses a message; those before it are acknowledged.
         """
         tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._close_with(closing))]
+        expiry = self._expire_later()
         try:
             while await self._acknowledge():
                 pass
         finally:
+            if expiry is not None:
+                expiry.cancel()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _expire_later(self) -> asyncio.TimerHandle | None:
+        """Ends the call when its caller's credentials do, behind what was received before."""
+        left_s = seconds_left(calling(), time.time())
+        if left_s is None:
+            return None
+        return asyncio.get_running_loop().call_later(left_s, self._arrive, expired_credentials())
 
     async def _receive_all(self) -> None:
         try:

@@ -83,3 +83,35 @@ def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_port_beyond_65535_is_refused() -> None:
     assert problems({"listen": "localhost:65536"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ({"tls_certificate": "x"}, "tls_certificate and tls_key need each other"),
+        ({"tls_key": "x"}, "tls_certificate and tls_key need each other"),
+        ({"tls_client_ca": "x"}, "tls_client_ca needs tls_certificate"),
+        ({"tls_callers": "x"}, "tls_callers needs tls_client_ca"),
+        ({"tls_certificate": "x", "tls_key": "x", "transport": "native"}, "the native transport has no TLS"),
+        ({"jwks": "x"}, "jwks needs jwt_issuer and jwt_audience"),
+        ({"jwks": "x", "jwt_issuer": "i"}, "jwks needs jwt_issuer and jwt_audience"),
+        ({"jwt_audience": "a"}, "jwt_issuer needs jwks"),
+        ({"jwt_algorithms": "RS256,HS256"}, "HS256 is none of"),
+        ({"jwt_algorithms": "none"}, "none is none of"),
+        ({"jwt_algorithms": ""}, "nothing is none of"),
+        ({"tokens": "/no/such/file"}, "there is no file /no/such/file"),
+    ],
+)
+def test_settings_of_the_door_fit_together(tmp_path: Path, flags: dict[str, str], problem: str) -> None:
+    (tmp_path / "x").touch()
+    given: dict[str, object] = {name: str(tmp_path / "x") if value == "x" else value for name, value in flags.items()}
+
+    assert any(problem in found for found in problems(given))
+
+
+def test_every_problem_between_settings_is_listed_at_once(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+
+    found = problems({"tls_client_ca": str(tmp_path / "x"), "jwks": "keys.json"})
+
+    assert ["tls_client_ca" in found[0], "jwks" in found[0]] == [True, True]

@@ -1,5 +1,6 @@
 """Channels to the service: what a publisher opens if it is given an address, and what any other caller should."""
 
+import grpc
 from grpc import aio
 from opportune.client.published import service_config
 
@@ -17,13 +18,15 @@ CHANNEL_OPTIONS = (
     # Deadlines, retries, and the health service's word on whom to call, as long as no resolver says otherwise.
     ("grpc.service_config", service_config()),
 )
-"""For a channel of the caller's own, for example one with TLS: `aio.secure_channel(..., options=CHANNEL_OPTIONS)`."""
+"""For a channel of the caller's own: `aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)`."""
 
 
-def open_channel(address: str) -> aio.Channel:
-    """A channel to `HOST:PORT` or any name that gRPC resolves, without TLS.
+def open_channel(address: str, tls_ca: bytes | None = None) -> aio.Channel:
+    """A channel to `HOST:PORT` or any name that gRPC resolves: with TLS if PEM says who signs servers' certificates.
 
     Of several addresses it calls those whose health is SERVING in turn. Behind a proxy that does not pass health on,
     the proxy's is taken for granted.
     """
-    return aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    if tls_ca is None:
+        return aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return aio.secure_channel(address, grpc.ssl_channel_credentials(tls_ca), options=CHANNEL_OPTIONS)

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from grpc import aio
 from opportune.client.backoff import Backoff
-from opportune.client.ending import Ending, ending_of
+from opportune.client.ending import EXPIRED, Ending, ending_of
 from opportune.client.errors import AcknowledgedDataLostError, PublishError, SourceConflictError
 from opportune.client.outbox import Message, Outbox
 from opportune.client.ticket import Rejection
@@ -32,6 +32,7 @@ class Delivery:
         source: str,
         outbox: Outbox,
         *,
+        token: str | Callable[[], str] | None,
         on_rejected: Callable[[Rejection], object] | None,
         continue_after_loss: bool,
         backoff: Backoff,
@@ -42,6 +43,7 @@ class Delivery:
         self._stub: Any = profile_service_pb2_grpc.ProfileServiceStub(channel)  # type: ignore[no-untyped-call]
         self._source = source
         self._outbox = outbox
+        self._token = token
         self._on_rejected = on_rejected
         self._continue_after_loss = continue_after_loss
         self._backoff, self._clock, self._sleep = backoff, clock, sleep
@@ -73,13 +75,15 @@ class Delivery:
             return await self._converse()
         except aio.AioRpcError as error:
             ending = ending_of(error)
-            if not ending.mendable:
+            # A token that has expired is mended by one who gives another.
+            expired = ending.reason == EXPIRED and callable(self._token)
+            if not ending.mendable and not expired:
                 raise ending.error() from error
             return ending
 
     async def _converse(self) -> Ending:
         """One stream: the question, its answer, then messages and acknowledgements until the server ends it."""
-        call = self._stub.StreamProfileDeltas()
+        call = self._stub.StreamProfileDeltas(metadata=self._metadata())
         writer: asyncio.Task[None] | None = None
         self._outbox.rewind()
         try:
@@ -97,6 +101,10 @@ class Delivery:
             if writer is not None:
                 writer.cancel()
                 await asyncio.wait([writer])
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        token = self._token() if callable(self._token) else self._token
+        return () if token is None else (("authorization", f"Bearer {token}"),)
 
     async def _write(self, call: Any) -> None:
         """Writes what the window allows, until it is cancelled or the stream has ended."""

@@ -26,6 +26,9 @@ MENDABLE = frozenset(
 TOO_LARGE = "REQUEST_TOO_LARGE"
 """The one RESOURCE_EXHAUSTED that stays: the message does not get smaller."""
 
+EXPIRED = "CREDENTIALS_EXPIRED"
+"""The UNAUTHENTICATED that another token mends."""
+
 _DETAILS_KEY = "grpc-status-details-bin"
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 

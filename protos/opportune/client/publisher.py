@@ -45,6 +45,8 @@ class Publisher:
         target: str | aio.Channel,
         *,
         source: str,
+        token: str | Callable[[], str] | None = None,
+        tls_ca: bytes | None = None,
         max_outstanding: int | None = None,
         on_rejected: Callable[[Rejection], object] | None = None,
         continue_after_loss: bool = False,
@@ -55,8 +57,11 @@ class Publisher:
         """Connects to nothing yet.
 
         Args:
-            target: `HOST:PORT` for a channel of its own without TLS, or a channel, which stays the caller's.
+            target: `HOST:PORT` for a channel of its own, or a channel, which stays the caller's.
             source: the producer's stable name; sequences count per source.
+            token: the caller's token, or what gives one for each stream: then a token that expires is replaced, and
+                publishing goes on.
+            tls_ca: PEM of who signed the server's certificate, for a channel of its own with TLS.
             max_outstanding: at most so many messages without acknowledgement; the server's limit holds as well.
             on_rejected: called with every delta that was refused, before its ticket is settled.
             continue_after_loss: go on, and log it, when the server has lost what it had acknowledged.
@@ -64,14 +69,17 @@ class Publisher:
             clock: seconds, for how long a stream lived.
             sleep: waits that many seconds.
         """
+        if tls_ca is not None and not isinstance(target, str):
+            raise ValueError("a channel has its own TLS")
         if max_outstanding is not None and max_outstanding < 1:
             raise ValueError("max_outstanding is at least 1")
-        self._channel = open_channel(target) if isinstance(target, str) else None
+        self._channel = open_channel(target, tls_ca) if isinstance(target, str) else None
         self._outbox = Outbox(max_outstanding)
         self._delivery = Delivery(
             self._channel or target,
             source,
             self._outbox,
+            token=token,
             on_rejected=on_rejected,
             continue_after_loss=continue_after_loss,
             backoff=backoff,

@@ -12,7 +12,7 @@ PROTOS = Path(__file__).parents[3] / "protos"
 
 # Field numbers of descriptor.proto, of which the paths of source info are made.
 _PARTS = {
-    FileDescriptorProto: {"message_type": 4, "enum_type": 5, "service": 6},
+    FileDescriptorProto: {"message_type": 4, "enum_type": 5, "service": 6, "extension": 7},
     "DescriptorProto": {"field": 2, "nested_type": 3, "enum_type": 4, "oneof_decl": 8},
     "EnumDescriptorProto": {"value": 2},
     "ServiceDescriptorProto": {"method": 2},

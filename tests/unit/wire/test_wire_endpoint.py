@@ -266,3 +266,53 @@ def test_methods_that_stream_have_endpoints_that_do() -> None:
 def test_service_without_a_method_for_an_rpc_is_not_served_by_halves() -> None:
     with pytest.raises(AttributeError, match=SERVICE.methods[0].name):
         list(endpoints(SERVICE, object()))
+
+
+class Silent:
+    """A stream whose caller sends nothing, until a message is put into `arrived`."""
+
+    def __init__(self) -> None:
+        self.arrived: asyncio.Queue[str] = asyncio.Queue()
+        self.cancelled = False
+
+    async def receive(self) -> str:
+        try:
+            return await self.arrived.get()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+    async def send(self, message: object) -> None:
+        """Goes nowhere."""
+
+
+async def test_stream_whose_first_message_does_not_come_is_ended() -> None:
+    async def serve(stream: Stream) -> None:
+        await stream.receive()
+
+    silent = Silent()
+    asked = StreamEndpoint("/service/Stream", GetProfileRequest, serve, DEFAULT_LIMIT_BYTES, first_message_s=0.001)
+    status = await asked.serve(silent, Call())
+
+    assert status is not None and status.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert info(status).reason == "STREAM_SILENT"
+    await asyncio.sleep(0)
+    assert silent.cancelled
+
+
+async def test_later_messages_of_a_stream_may_take_their_time() -> None:
+    found: list[str] = []
+
+    async def serve(stream: Stream) -> None:
+        found.append(await stream.receive())
+        waiting = asyncio.ensure_future(stream.receive())
+        await asyncio.wait({waiting}, timeout=0.02)
+        silent.arrived.put_nowait("second")
+        found.append(await waiting)
+
+    silent = Silent()
+    silent.arrived.put_nowait("first")
+    asked = StreamEndpoint("/service/Stream", GetProfileRequest, serve, DEFAULT_LIMIT_BYTES, first_message_s=0.001)
+
+    assert await asked.serve(silent, Call()) is None
+    assert found == ["first", "second"]
