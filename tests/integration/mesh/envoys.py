@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import quote
 from urllib.request import urlopen
 
 import yaml
@@ -39,7 +40,7 @@ class Envoy:
 
     async def stat(self, name: str) -> int:
         """The value of a counter or gauge."""
-        stats = json.loads(await self._ask(f"/stats?format=json&filter=^{name}$"))["stats"]
+        stats = json.loads(await self._ask(f"/stats?format=json&filter=^{quote(name)}$"))["stats"]
         values: list[int] = [entry["value"] for entry in stats if "value" in entry]
         assert len(values) == 1, f"{name}: {stats}"
         return values[0]
@@ -58,6 +59,15 @@ class Envoy:
         """Waits until so many servers of a cluster are healthy."""
         async with asyncio.timeout(TIMEOUT_S):
             while len(await self.healthy(cluster)) != count:
+                await asyncio.sleep(0.05)
+
+    async def until_checked(self, cluster: str, count: int) -> None:
+        """Waits until so many checks of a cluster's health have come to an end, whatever they found."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                ended = [await self.stat(f"cluster.{cluster}.health_check.{end}") for end in ("success", "failure")]
+                if sum(ended) >= count:
+                    return
                 await asyncio.sleep(0.05)
 
     async def logged(self) -> str:

@@ -118,8 +118,11 @@ async def test_caller_without_certificate_is_refused(shop: Mesh) -> None:
         address = {"address": "127.0.0.1", "port_value": sidecar.ports["inbound"]}
         entry["endpoint"]["address"]["socket_address"] = address
     async with running(shop.folder / "no-certificate", config, shop.folder / "caller-tls") as envoy:
+        await envoy.until_checked("opportune", 4)
         connection = Connection(envoy.ports["outbound"])
         assert await _code(CALLS["RankOffers"](connection)) is grpc.StatusCode.UNAVAILABLE
+    # Refused by TLS itself, not only by the policies behind it.
+    assert await shop.sidecars[0].stat(r"listener\..*\.ssl\.fail_verify_no_cert") > 0
 
 
 async def test_server_with_another_name_is_not_called(shop: Mesh, servers: tuple[Server, Server]) -> None:
@@ -127,6 +130,7 @@ async def test_server_with_another_name_is_not_called(shop: Mesh, servers: tuple
     async with inbound(shop.folder / "impostor", impostor, servers[0].port) as sidecar:
         ports = [sidecar.ports["inbound"]] * 2
         async with outbound(shop.folder / "deceived", shop.folder / "caller-tls", ports) as envoy:
+            await envoy.until_checked("opportune", 4)
             connection = Connection(envoy.ports["outbound"])
             assert await _code(CALLS["RankOffers"](connection)) is grpc.StatusCode.UNAVAILABLE
 
@@ -145,6 +149,7 @@ async def _calling_as(shop: Mesh, authority: Authority, account: str, healthy: i
     (tls / "ca.crt").write_bytes((shop.folder / "caller-tls" / "ca.crt").read_bytes())
     ports = [sidecar.ports["inbound"] for sidecar in shop.sidecars]
     async with outbound(shop.folder / f"{account}-{healthy}", tls, ports) as envoy:
+        await envoy.until_checked("opportune", 4)
         await envoy.until_healthy("opportune", healthy)
         yield Connection(envoy.ports["outbound"])
 
