@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -8,6 +10,8 @@ from server.app import SERVICES
 from server.domain.caller import Role
 from server.wire.access import UndeclaredAccessError, access_of
 
+_ACCESS: Any = access_pb2.access
+
 
 def service(role: int | None) -> ServiceDescriptor:
     """A service with a method that declares a role, and one that declares this one, or none."""
@@ -17,7 +21,7 @@ def service(role: int | None) -> ServiceDescriptor:
     for name, declared in (("Known", access_pb2.ROLE_RANK), ("Other", role)):
         method = added.method.add(name=name, input_type=".probe.Nothing", output_type=".probe.Nothing")
         if declared is not None:
-            method.options.Extensions[access_pb2.access] = declared
+            method.options.Extensions[_ACCESS] = declared
     pool = DescriptorPool()
     pool.Add(file)  # type: ignore[no-untyped-call]
     return pool.FindServiceByName("probe.Probe")
