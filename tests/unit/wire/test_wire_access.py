@@ -23,7 +23,7 @@ def service(role: int | None) -> ServiceDescriptor:
         if declared is not None:
             method.options.Extensions[_ACCESS] = declared
     pool = DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     return pool.FindServiceByName("probe.Probe")
 
 
