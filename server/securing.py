@@ -120,7 +120,11 @@ def _rules(settings: Settings) -> TokenRules:
 
 
 def _key_ring(settings: Settings) -> KeyRing | None:
-    return None if settings.jwks is None else KeyRing(settings.jwks, frozenset(settings.jwt_algorithms.split(",")))
+    if settings.jwks is None:
+        return None
+    if settings.jwks.startswith("http:"):
+        _LOG.warning("keys of tokens come over http: whoever is on the way can replace them, and then be anybody")
+    return KeyRing(settings.jwks, frozenset(settings.jwt_algorithms.split(",")))
 
 
 def _start(stack: AsyncExitStack, work: "asyncio._CoroutineLike[None]", name: str) -> None:

@@ -1,11 +1,15 @@
 """Which role each method asks for, as the protos declare it. What declares none is not served."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from opportune.v1 import access_pb2
 
 from server.domain.caller import Role
+
+_ACCESS: Any = access_pb2.access
+"""The generated stubs have no type for it that fits its use."""
 
 
 class UndeclaredAccessError(RuntimeError):
@@ -28,5 +32,5 @@ def access_of(services: Iterable[ServiceDescriptor]) -> dict[str, Role]:
 
 
 def _role_of(method: MethodDescriptor) -> Role | None:
-    name = access_pb2.Role.Name(method.GetOptions().Extensions[access_pb2.access])  # type: ignore[index]  # It has no type that fits.
+    name = access_pb2.Role.Name(method.GetOptions().Extensions[_ACCESS])
     return None if name == "ROLE_UNSPECIFIED" else Role[name.removeprefix("ROLE_")]

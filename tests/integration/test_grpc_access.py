@@ -22,6 +22,7 @@ from tests.support.credentials import bearer, tokens_file
 from tests.unit.wire.proto_sources import compiled
 
 REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+_ACCESS: Any = access_pb2.access
 ROLES = [role.value for role in Role]
 CALLERS = [None, "stranger", *ROLES]
 
@@ -32,7 +33,7 @@ def methods() -> dict[str, tuple[str, bool]]:
     for file in compiled():
         for service in file.service:
             for method in service.method:
-                role = access_pb2.Role.Name(method.options.Extensions[access_pb2.access])  # type: ignore[index]
+                role = access_pb2.Role.Name(method.options.Extensions[_ACCESS])
                 streams = method.client_streaming or method.server_streaming
                 path = f"/{file.package}.{service.name}/{method.name}"
                 found[path] = (role.removeprefix("ROLE_").lower(), streams)

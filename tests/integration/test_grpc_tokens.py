@@ -1,6 +1,7 @@
 """Signed tokens over both transports: what passes, what does not, and what becomes of streams and of lost issuers."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -83,6 +84,20 @@ async def test_bad_tokens_are_refused(signed: Connection) -> None:
     found = {what: await rank(signed, token) for what, token in tokens.items()}
 
     assert found == dict.fromkeys(tokens, "CREDENTIALS_INVALID") | {"expired": "CREDENTIALS_EXPIRED"}
+
+
+async def test_no_token_is_in_any_log(signed: Connection, caplog: pytest.LogCaptureFixture) -> None:
+    tokens = [KEY.token(), KEY.token(roles=[]), KEY.token(aud="x"), KEY.token(exp=1), "planted-0x7f", "x.planted.y"]
+
+    with caplog.at_level(logging.DEBUG):
+        for token in tokens:
+            await rank(signed, token)
+            call: Any = signed.profiles.StreamProfileDeltas(timeout=TIMEOUT_S, metadata=bearer(token))
+            with pytest.raises(aio.AioRpcError):
+                await call.read()
+
+    parts = [part for token in tokens for part in token.split(".") if len(part) > 6]
+    assert not [part for part in parts if part in caplog.text]
 
 
 async def test_roles_are_those_of_the_token(signed: Connection) -> None:

@@ -314,3 +314,31 @@ async def test_key_of_another_length_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BrokenChainError, match="not the key"):
         FileAuditLog.open(tmp_path, max_file_bytes=SMALL)
+
+
+@pytest.mark.parametrize("place", [0, 5, 9])
+async def test_line_that_was_made_anew_with_its_own_hash_does_not_fit_to_the_next(tmp_path: Path, place: int) -> None:
+    (path,) = await filled(tmp_path, 10)
+
+    def forged(line: bytes) -> bytes:
+        text = line.rpartition(b',"hash":"')[0].replace(b"desk", b"dusk")
+        return text + b',"hash":"' + hashlib.sha256(text).hexdigest().encode() + b'"}\n'
+
+    changed(path, place, forged)
+
+    named = "another than the head knows" if place == 9 else f"line {place + 2}: it does not follow"
+    with pytest.raises(BrokenChainError, match=named):
+        verify(tmp_path)
+
+
+async def test_what_a_failed_attempt_has_left_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch)
+    async with opened(tmp_path) as log:
+        disk.is_full = True
+        await asyncio.gather(*(log.record(entry(number)) for number in range(20)), return_exceptions=True)
+        disk.is_full = False
+        await log.record(entry(1))
+
+    (path,) = tmp_path.glob("audit-*")
+    assert path.read_bytes().count(b"\n") == 1
+    assert path.read_bytes().endswith(b"}\n")

@@ -10,6 +10,8 @@ from server.app import SERVICES
 from server.domain.caller import Role
 from server.wire.access import UndeclaredAccessError, access_of
 
+_ACCESS: Any = access_pb2.access
+
 
 def service(role: int | None) -> ServiceDescriptor:
     """A service with a method that declares a role, and one that declares this one, or none."""
@@ -19,12 +21,10 @@ def service(role: int | None) -> ServiceDescriptor:
     for name, declared in (("Known", access_pb2.ROLE_RANK), ("Other", role)):
         method = added.method.add(name=name, input_type=".probe.Nothing", output_type=".probe.Nothing")
         if declared is not None:
-            extensions: Any = method.options.Extensions
-            extensions[access_pb2.access] = declared
-    pool: Any = DescriptorPool()
+            method.options.Extensions[_ACCESS] = declared
+    pool = DescriptorPool()
     pool.Add(file)
-    found: ServiceDescriptor = pool.FindServiceByName("probe.Probe")
-    return found
+    return pool.FindServiceByName("probe.Probe")
 
 
 def test_roles_are_those_of_the_protos() -> None:

@@ -69,3 +69,13 @@ def test_callers_by_certificate_are_found_by_their_name(tmp_path: Path) -> None:
 def test_callers_that_are_wrong_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match="line"):
         read_callers(file(tmp_path, text))
+
+
+@pytest.mark.parametrize("place", range(32))
+def test_every_byte_of_the_hash_counts(tmp_path: Path, place: int) -> None:
+    tokens = read_tokens(file(tmp_path, f"till rank {digest('one')}\n"))
+    almost = bytearray(sha256(b"one").digest())
+
+    almost[place] ^= 1
+
+    assert owner_of(tokens, bytes(almost)) is None
