@@ -49,7 +49,7 @@ export function rank() {
   connect();
   const request = requests[exec.scenario.iterationInTest % requests.length];
   const response = client.invoke("opportune.v1.DecisionService/RankOffers", request, { timeout: "5s" });
-  if (response.status !== grpc.StatusOK || !response.message.decision.offers.length) failed.add(1);
+  if (response.status !== grpc.StatusOK) failed.add(1);
 }
 
 export function deltas() {
