@@ -66,7 +66,7 @@ DECISIONS = Metric(
 )  # fmt: skip
 STAGE_SECONDS = Metric(
     "opportune_decision_stage_seconds", _H, "seconds",
-    "Time that a stage of a decision took, of one decision in eight.",
+    "Time that a stage of a decision took, of one decision in sixteen.",
     ("stage",), _STAGE_S,
 )  # fmt: skip
 OFFERS_HELD_BACK = Metric(
@@ -105,7 +105,7 @@ SCORE_PSI = Metric(
 )  # fmt: skip
 SCORES_SAMPLED = Metric(
     "opportune_scores_sampled_total", _C, "scores",
-    "Propensities that the stability index has looked at: those of one full ranking in eight.",
+    "Propensities that the stability index has looked at: those of one full ranking in sixteen.",
     ("model",),
 )  # fmt: skip
 

@@ -40,3 +40,8 @@ def test_header_that_is_none_does_not_count_as_a_parent() -> None:
 
     assert trace is not None
     assert trace.parent_id == 0
+
+
+def test_header_that_ends_like_one_that_is_not_sampled_is_not_sampled() -> None:
+    assert Sampler(1.0, Random(1).getrandbits)(call(f"{'x' * 52}-00")) is None
+    assert Sampler(1.0, Random(1).getrandbits)(call("-00")) is not None
