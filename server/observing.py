@@ -96,6 +96,7 @@ class Observing:
             {
                 metrics.CALL_SECONDS: accounts.durations_s.read,
                 metrics.CALLS_IN_FLIGHT: accounts.in_flight,
+                metrics.REFUSALS: lambda: accounts.failed,
                 metrics.LINES_SUPPRESSED: lambda: log.limit.suppressed,
             }
         )

@@ -56,6 +56,11 @@ CALLS_IN_FLIGHT = Metric(
     "Calls that have begun and not ended; of a streaming method, the streams that are open.",
     ("grpc_method",),
 )  # fmt: skip
+REFUSALS = Metric(
+    "opportune_calls_failed_total", _C, "calls",
+    "Calls that ended with another status than OK, by the reason that their callers were told.",
+    ("grpc_method", "reason"),
+)  # fmt: skip
 
 # Decisions
 

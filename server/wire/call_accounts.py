@@ -3,6 +3,7 @@
 `begin` is the first of a call's guards and `end` one of its observers. Cost: 1.5 us for both.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter_ns, time_ns
 
@@ -28,6 +29,8 @@ class CallAccounts:
         self._sampler = sampler
         self._exporter = exporter
         self.durations_s = Distributions(metrics.CALL_SECONDS)
+        self.failed: Counter[tuple[str, ...]] = Counter()
+        """Failed calls by method and reason; both are few, as nothing that callers send is among them."""
         self._of: dict[str, list[Distribution]] = {}
         self._in_flight: dict[str, int] = {}
 
@@ -59,6 +62,7 @@ class CallAccounts:
             context = None
         if code:
             reason = _NOT_GUARDED if context is None else context.reason or CODES[code]
+            self.failed[path[1:], reason] += 1
             self._log.failed(path, code, reason, duration_s, context)
         elif not self._log.is_silent_on_success:
             self._log.succeeded(path, duration_s, context)

@@ -3,6 +3,8 @@ import logging
 from typing import Any
 
 import pytest
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -52,6 +54,13 @@ async def test_scrape_has_every_value_in_either_format(exposition: Exposition, a
     assert found[f"{name}_bucket", *labels, "le=0.001"] == 0
     assert found[f"{name}_bucket", *labels, "le=0.0025"] == found[f"{name}_bucket", *labels, "le=10.0"] == 1
     assert found[f"{name}_bucket", *labels, "le=+Inf"] == 2
+
+
+async def test_scrape_is_what_the_library_makes_of_it_in_one_go(exposition: Exposition) -> None:
+    for accept, render in (("", generate_latest), (OPENMETRICS, generate_openmetrics)):
+        page = await exposition.render(accept)
+
+        assert page.content == render(exposition.registry)
 
 
 async def test_what_has_nothing_to_tell_is_left_out(exposition: Exposition) -> None:
