@@ -200,3 +200,18 @@ async def test_server_that_is_still_starting_is_alive_and_not_ready() -> None:
     assert [answer[0] for answer in answers] == [200, 503]
     assert status == 200
     assert "opportune_serving 0" in text
+
+
+async def test_snapshots_are_told_by_age_and_duration(watched: Watched, tmp_path: Path) -> None:
+    before = await watched.metrics()
+    (tmp_path / "data" / "snapshots").mkdir(exist_ok=True)
+    (tmp_path / "data" / "snapshots" / "left-over.tmp").write_bytes(b"half a snapshot")
+    still = await watched.metrics()
+    await watched.app._service.snapshotter.take()
+    after = await watched.metrics()
+
+    assert ("opportune_snapshot_age_seconds",) not in before
+    assert ("opportune_snapshot_age_seconds",) not in still
+    assert 0 <= after["opportune_snapshot_age_seconds",] < TIMEOUT_S
+    assert 0 < after["opportune_snapshot_duration_seconds",] < TIMEOUT_S
+    assert after["opportune_data_bytes", "snapshots"] > 0

@@ -110,3 +110,12 @@ async def test_metric_that_cannot_be_read_is_left_out_and_counted(
 def test_metric_has_one_place_to_be_read(exposition: Exposition) -> None:
     with pytest.raises(ValueError, match="opportune_profiles"):
         exposition.read(metrics.PROFILES, lambda: 8)
+
+
+async def test_fault_of_a_reader_is_logged_once(exposition: Exposition, caplog: pytest.LogCaptureFixture) -> None:
+    exposition.read(metrics.IDENTIFIERS, lambda: 1 // 0)
+
+    for _ in range(3):
+        await exposition.render("")
+
+    assert len(caplog.records) == 1
