@@ -62,8 +62,8 @@ class CallAccounts:
             context = None
         if code:
             reason = _NOT_GUARDED if context is None else context.reason or CODES[code]
-            self.failed[path[1:], reason] += 1
             self._log.failed(path, code, reason, duration_s, context)
+            self.failed[path[1:], reason] += 1
         elif not self._log.is_silent_on_success:
             self._log.succeeded(path, duration_s, context)
         if context is not None and context.trace is not None and self._exporter is not None:
