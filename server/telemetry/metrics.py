@@ -118,7 +118,7 @@ SCORES_SAMPLED = Metric(
 
 LOOP_LAG_SECONDS = Metric(
     "opportune_loop_lag_seconds", _H, "seconds",
-    "How late the event loop comes to a task that is due every 50 ms.", (), _WAIT_S,
+    "How late the event loop comes to what is due: a part of every answer's time.", (), _WAIT_S,
 )  # fmt: skip
 LOOP_LONGEST_SECONDS = Metric(
     "opportune_loop_longest_block_seconds", _G, "seconds",
