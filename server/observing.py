@@ -22,7 +22,8 @@ from server.execution.snapshotter import Snapshotter
 from server.execution.state import State
 from server.execution.writer import Writer
 from server.settings import Settings
-from server.storage.folder import DataFolder
+from server.storage.folder import SNAPSHOTS, DataFolder
+from server.storage.snapshots import SnapshotFolder
 from server.stores import Stores
 from server.telemetry import metrics
 from server.telemetry.call_log import CallLog
@@ -98,6 +99,7 @@ class Observing:
             {
                 metrics.CALL_SECONDS: accounts.durations_s.read,
                 metrics.CALLS_IN_FLIGHT: accounts.in_flight,
+                metrics.REFUSALS: lambda: accounts.failed,
                 metrics.LINES_SUPPRESSED: lambda: log.limit.suppressed,
             }
         )
@@ -111,7 +113,8 @@ class Observing:
         self._read(_of_state(watched.state))
         self._read(_of_decision_log(watched.stores))
         if self._settings.data is not None and watched.stores.durable:
-            self._read(_of_disk(DataFolder.unlocked(self._settings.data), watched.snapshotter))
+            self._read(_of_disk(DataFolder.unlocked(self._settings.data)))
+            self._read(_of_snapshots(watched.snapshotter, SnapshotFolder(self._settings.data / SNAPSHOTS)))
 
     def _idle_s(self) -> float:
         """How long the loop has not come round; starting takes as long as it takes."""
@@ -201,7 +204,7 @@ def _of_decision_log(stores: Stores) -> dict[Metric, Callable[[], Reading]]:
     }
 
 
-def _of_disk(folder: DataFolder, snapshotter: Snapshotter) -> dict[Metric, Callable[[], Reading]]:
+def _of_disk(folder: DataFolder) -> dict[Metric, Callable[[], Reading]]:
     databases = {"journal": folder.journal, "decisions": folder.decisions, "vault": folder.vault}
     return {
         metrics.DATA_BYTES: lambda: {
@@ -210,8 +213,13 @@ def _of_disk(folder: DataFolder, snapshotter: Snapshotter) -> dict[Metric, Calla
         },
         metrics.DISK_FREE_BYTES: lambda: _disk(folder.path).f_bavail * _disk(folder.path).f_frsize,
         metrics.DISK_BYTES: lambda: _disk(folder.path).f_blocks * _disk(folder.path).f_frsize,
+    }
+
+
+def _of_snapshots(snapshotter: Snapshotter, folder: SnapshotFolder) -> dict[Metric, Callable[[], Reading]]:
+    return {
         metrics.SNAPSHOT_SECONDS: lambda: snapshotter.took_s,
-        metrics.SNAPSHOT_AGE_SECONDS: lambda: _age_s(folder.snapshots),
+        metrics.SNAPSHOT_AGE_SECONDS: lambda: _age_s(folder),
     }
 
 
@@ -230,13 +238,12 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _age_s(folder: Path) -> float | None:
-    """How old the newest snapshot is."""
-    times = []
-    for path in _files(folder):
-        with suppress(FileNotFoundError):
-            times.append(path.stat().st_mtime)
-    return max(time.time() - max(times), 0.0) if times else None
+def _age_s(folder: SnapshotFolder) -> float | None:
+    """How old the newest snapshot is, one that is whole."""
+    with suppress(FileNotFoundError):
+        for offset in folder.offsets():
+            return max(time.time() - folder.path(offset).stat().st_mtime, 0.0)
+    return None
 
 
 def _resident_bytes() -> int:

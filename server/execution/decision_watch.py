@@ -1,6 +1,6 @@
-"""Watches decisions: counts what every one came to, and looks closer at one in eight.
+"""Watches decisions: counts what every one came to, and looks closer at one in sixteen.
 
-Cost: 1 us for a decision, 15 us more for those that are looked at closer.
+Cost: 1 to 2 us for a decision, some 60 us more for those that are looked at closer, of 1,000 scores with cold caches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from server.telemetry.drift import Drift
 from server.telemetry.instruments import Distributions
 from server.telemetry.trace import DecisionNote, Trace
 
-CLOSER_EVERY = 8
+CLOSER_EVERY = 16
 _RUNGS = len(Rung) + 1
 
 

@@ -52,6 +52,7 @@ class Exposition:
     def __init__(self) -> None:
         self._readers: dict[Metric, Callable[[], Reading]] = {}
         self._unreadable = 0
+        self._told: set[Metric] = set()
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
         self.read(metrics.UNREADABLE, lambda: self._unreadable)
@@ -77,7 +78,10 @@ class Exposition:
                 reading = reader()
             except Exception:
                 self._unreadable += 1
-                _LOG.exception("%s cannot be read", metric.name)
+                if metric not in self._told:
+                    # Scrapes come every few seconds: once is enough.
+                    self._told.add(metric)
+                    _LOG.exception("%s cannot be read", metric.name)
                 continue
             if reading is not None:
                 yield _family(metric, reading)

@@ -56,6 +56,11 @@ CALLS_IN_FLIGHT = Metric(
     "Calls that have begun and not ended; of a streaming method, the streams that are open.",
     ("grpc_method",),
 )  # fmt: skip
+REFUSALS = Metric(
+    "opportune_calls_failed_total", _C, "calls",
+    "Calls that ended with another status than OK, by the reason that their callers were told.",
+    ("grpc_method", "reason"),
+)  # fmt: skip
 
 # Decisions
 
@@ -66,7 +71,7 @@ DECISIONS = Metric(
 )  # fmt: skip
 STAGE_SECONDS = Metric(
     "opportune_decision_stage_seconds", _H, "seconds",
-    "Time that a stage of a decision took, of one decision in eight.",
+    "Time that a stage of a decision took, of one decision in sixteen.",
     ("stage",), _STAGE_S,
 )  # fmt: skip
 OFFERS_HELD_BACK = Metric(
@@ -105,7 +110,7 @@ SCORE_PSI = Metric(
 )  # fmt: skip
 SCORES_SAMPLED = Metric(
     "opportune_scores_sampled_total", _C, "scores",
-    "Propensities that the stability index has looked at: those of one full ranking in eight.",
+    "Propensities that the stability index has looked at: those of one full ranking in sixteen.",
     ("model",),
 )  # fmt: skip
 
@@ -113,7 +118,7 @@ SCORES_SAMPLED = Metric(
 
 LOOP_LAG_SECONDS = Metric(
     "opportune_loop_lag_seconds", _H, "seconds",
-    "How late the event loop comes to a task that is due every 50 ms.", (), _WAIT_S,
+    "How late the event loop comes to what is due: a part of every answer's time.", (), _WAIT_S,
 )  # fmt: skip
 LOOP_LONGEST_SECONDS = Metric(
     "opportune_loop_longest_block_seconds", _G, "seconds",

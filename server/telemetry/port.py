@@ -79,9 +79,11 @@ class WatchPort:
         async def render() -> Page:
             return await self._probes.render(accept)
 
+        rendering = render()
         try:
-            waiting = asyncio.run_coroutine_threadsafe(render(), self._loop)
+            waiting = asyncio.run_coroutine_threadsafe(rendering, self._loop)
         except RuntimeError:
+            rendering.close()
             return _said(False, "", "the server has stopped")
         try:
             return 200, waiting.result(_SCRAPE_S)

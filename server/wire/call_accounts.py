@@ -3,6 +3,7 @@
 `begin` is the first of a call's guards and `end` one of its observers. Cost: 1.5 us for both.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter_ns, time_ns
 
@@ -29,6 +30,8 @@ class CallAccounts:
         self._sampler = sampler
         self._exporter = exporter
         self.durations_s = Distributions(metrics.CALL_SECONDS)
+        self.failed: Counter[tuple[str, ...]] = Counter()
+        """Failed calls by method and reason; both are few, as nothing that callers send is among them."""
         self._of: dict[str, list[Distribution]] = {}
         self._in_flight: dict[str, int] = {}
 
@@ -61,6 +64,7 @@ class CallAccounts:
         if code:
             reason = _UNGUARDED.get(CODES[code], CODES[code]) if context is None else context.reason or CODES[code]
             self._log.failed(path, code, reason, duration_s, context)
+            self.failed[path[1:], reason] += 1
         elif not self._log.is_silent_on_success:
             self._log.succeeded(path, duration_s, context)
         if context is not None and context.trace is not None and self._exporter is not None:

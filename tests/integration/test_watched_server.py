@@ -15,6 +15,7 @@ from opportune.v1 import decision_service_pb2
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.app import App, start
+from server.observing import Observing
 from server.settings import Settings
 from server.telemetry.metrics import ALL
 from tests.integration.commands import begin
@@ -187,3 +188,30 @@ async def test_address_for_metrics_that_is_taken_stops_the_start(watched: Watche
     async with AsyncExitStack() as stack:
         with pytest.raises(RuntimeError, match="cannot listen on"):
             await start(settings, stack)
+
+
+async def test_server_that_is_still_starting_is_alive_and_not_ready() -> None:
+    async with AsyncExitStack() as stack:
+        observing = Observing(Settings(metrics_listen="127.0.0.1:0"))
+        await observing.open(stack)
+        answers = [await asyncio.to_thread(fetch, observing.port or 0, path) for path in ("/livez", "/readyz")]
+        status, text = await asyncio.to_thread(fetch, observing.port or 0, "/metrics")
+
+    assert [answer[0] for answer in answers] == [200, 503]
+    assert status == 200
+    assert "opportune_serving 0" in text
+
+
+async def test_snapshots_are_told_by_age_and_duration(watched: Watched, tmp_path: Path) -> None:
+    before = await watched.metrics()
+    (tmp_path / "data" / "snapshots").mkdir(exist_ok=True)
+    (tmp_path / "data" / "snapshots" / "left-over.tmp").write_bytes(b"half a snapshot")
+    still = await watched.metrics()
+    await watched.app._service.snapshotter.take()
+    after = await watched.metrics()
+
+    assert ("opportune_snapshot_age_seconds",) not in before
+    assert ("opportune_snapshot_age_seconds",) not in still
+    assert 0 <= after["opportune_snapshot_age_seconds",] < TIMEOUT_S
+    assert 0 < after["opportune_snapshot_duration_seconds",] < TIMEOUT_S
+    assert after["opportune_data_bytes", "snapshots"] > 0

@@ -36,7 +36,7 @@ def test_lower_rungs_are_told_apart() -> None:
     assert watched.watch.answers() == {("ranked", "default"): 1}
 
 
-def test_stages_of_one_decision_in_eight_are_timed_beginning_with_the_first() -> None:
+def test_stages_of_one_decision_in_sixteen_are_timed_beginning_with_the_first() -> None:
     watched = Watched(scored_offers(4), model())
 
     counts = []

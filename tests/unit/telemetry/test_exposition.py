@@ -3,6 +3,8 @@ import logging
 from typing import Any
 
 import pytest
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -54,6 +56,13 @@ async def test_scrape_has_every_value_in_either_format(exposition: Exposition, a
     assert found[f"{name}_bucket", *labels, "le=+Inf"] == 2
 
 
+async def test_scrape_is_what_the_library_makes_of_it_in_one_go(exposition: Exposition) -> None:
+    for accept, render in (("", generate_latest), (OPENMETRICS, generate_openmetrics)):
+        page = await exposition.render(accept)
+
+        assert page.content == render(exposition.registry)
+
+
 async def test_what_has_nothing_to_tell_is_left_out(exposition: Exposition) -> None:
     page = await exposition.render("")
 
@@ -101,3 +110,12 @@ async def test_metric_that_cannot_be_read_is_left_out_and_counted(
 def test_metric_has_one_place_to_be_read(exposition: Exposition) -> None:
     with pytest.raises(ValueError, match="opportune_profiles"):
         exposition.read(metrics.PROFILES, lambda: 8)
+
+
+async def test_fault_of_a_reader_is_logged_once(exposition: Exposition, caplog: pytest.LogCaptureFixture) -> None:
+    exposition.read(metrics.IDENTIFIERS, lambda: 1 // 0)
+
+    for _ in range(3):
+        await exposition.render("")
+
+    assert len(caplog.records) == 1

@@ -2,8 +2,10 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
 from prometheus_client.core import Metric as Family
 
+from server.cli import main
 from server.telemetry.exposition import Exposition
 from server.telemetry.metrics import ALL, Kind, markdown
 
@@ -48,6 +50,16 @@ def test_page_of_metrics_is_the_list() -> None:
 
     assert page == markdown(), "python -m server metrics --markdown > server/METRICS.md"
     assert all(f"| `{metric.name}` |" in page for metric in ALL)
+
+
+def test_command_prints_the_page_or_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["metrics", "--markdown"])
+    page = capsys.readouterr().out
+    main(["metrics"])
+    lines = capsys.readouterr().out.splitlines()
+
+    assert page == markdown()
+    assert [line.partition(" ")[0] for line in lines] == [metric.name for metric in ALL]
 
 
 def test_names_are_what_prometheus_takes() -> None:

@@ -18,6 +18,7 @@ def test_caller_decides_for_calls_of_its_trace() -> None:
     assert trace is not None
     assert (trace.trace_id, trace.parent_id) == (0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331)
     assert always(call(f"{PARENT}-00")) is None
+    assert always(call(f"{PARENT}-02")) is None
 
 
 def test_share_of_the_other_calls_is_traced_each_under_an_id_of_its_own() -> None:
@@ -40,3 +41,8 @@ def test_header_that_is_none_does_not_count_as_a_parent() -> None:
 
     assert trace is not None
     assert trace.parent_id == 0
+
+
+def test_header_that_ends_like_one_that_is_not_sampled_is_not_sampled() -> None:
+    assert Sampler(1.0, Random(1).getrandbits)(call(f"{'x' * 52}-00")) is None
+    assert Sampler(1.0, Random(1).getrandbits)(call("-00")) is not None

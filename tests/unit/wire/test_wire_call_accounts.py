@@ -83,6 +83,7 @@ def test_calls_are_counted_by_method_and_code(scene: Scene) -> None:
         in_fresh_context(partial(scene.endpoint(handler).answer, b"", Call()))
 
     assert scene.counted == {"OK": 2, "NOT_FOUND": 1}
+    assert scene.accounts.failed == {(METHOD, "PLACEMENT_NOT_FOUND"): 1}
     assert scene.in_flight == 0
 
 
@@ -119,6 +120,7 @@ def test_call_that_another_guard_refuses_is_counted_with_its_reason(
         in_fresh_context(lambda: scene.endpoint(fine, guard).answer(b"", SAMPLED))
 
     assert scene.counted == {"UNAVAILABLE": 1}
+    assert scene.accounts.failed == {(METHOD, "SHUTTING_DOWN"): 1}
     assert [record.fields["reason"] for record in caplog.records] == ["SHUTTING_DOWN"]  # type: ignore[attr-defined]
     assert [call.reason for call in scene.spans.calls] == ["SHUTTING_DOWN"]
 
