@@ -6,7 +6,6 @@ GIL while they are made, so that another thread would not be kinder to the ranki
 """
 
 import asyncio
-import re
 from collections import deque
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from server.inspecting import inspect_elsewhere
 
 CATALOGS = 4
 """The models of so many catalogs are kept: explaining a decision needs those of the catalog that it was made with."""
-
-_WORD = re.compile(r"[A-Za-z0-9._:@+=-]+/[A-Za-z0-9._:@+=-]+")
 
 
 class Shelf:
@@ -59,12 +56,13 @@ class Shelf:
     def _missing(self, text: str) -> list[str]:
         """The models that the folder has, that the text names, and that are not loaded.
 
-        The text is not parsed here: a name that stands elsewhere in it loads a model too many, for a while.
+        The text, which may be megabytes of anything, is not parsed here but searched for the names that there are. One
+        that stands elsewhere in it loads a model too many, for a while.
         """
         if self._root is None:
             return []
         there = {f"{path.parts[-3]}/{path.parts[-2]}" for path in self._root.glob(f"*/*/{MANIFEST}")}
-        return sorted(there.intersection(_WORD.findall(text)).difference(self._state.models))
+        return sorted(name for name in there.difference(self._state.models) if name in text)
 
     async def _load(self, model_ids: list[str]) -> None:
         if not model_ids or self._root is None:
