@@ -123,7 +123,7 @@ async def test_nobody_notices_another_model(serving: Serving) -> None:
     while not applying.done() or len(calls) < RATE_PER_S:
         calls.append(asyncio.create_task(rank()))
         await asyncio.sleep(1 / RATE_PER_S)
-    await asyncio.gather(*calls)
+    await asyncio.gather(*calls, rank())
 
     assert set(seen) == {"tiny/1", "tiny/2"}
     assert lags_ns

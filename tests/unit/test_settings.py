@@ -83,3 +83,10 @@ def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_port_beyond_65535_is_refused() -> None:
     assert problems({"listen": "localhost:65536"})
+
+
+def test_age_of_connections_is_refused_with_the_transport_that_cannot_end_them() -> None:
+    found = problems({"transport": "native", "max_connection_age_minutes": 30})
+
+    assert ["max_connection_age_minutes" in problem for problem in found] == [True]
+    assert read_settings({"max_connection_age_minutes": "30"}, None, {}).max_connection_age_minutes == 30
