@@ -40,7 +40,7 @@ class Shelf:
         try:
             await self._load(self._missing(text))
         except ModelRefusedError as refused:
-            return None, [Problem("placements", str(refused))]
+            return Compilation(None, [Problem("placements", str(refused))])
         manifests = {model_id: model.manifest for model_id, model in self._state.models.items()}
         return await compile_elsewhere(text, manifests)
 

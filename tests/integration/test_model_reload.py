@@ -118,7 +118,7 @@ async def test_nobody_notices_another_model(serving: Serving) -> None:
         except aio.AioRpcError as error:
             seen[error.code().name] += 1
 
-    calls = []
+    calls: list[asyncio.Task[None]] = []
     applying = asyncio.create_task(serving.connection.apply_catalog(naming("tiny/2")))
     while not applying.done() or len(calls) < RATE_PER_S:
         calls.append(asyncio.create_task(rank()))

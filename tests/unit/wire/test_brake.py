@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from opportune.v1.profile_pb2 import Profile
 
 from server.execution.pressure import INTERVAL_NS, LEVELS, Pressure
 from server.wire.brake import STEP_S, Brake, BrakedStream
@@ -34,7 +35,7 @@ async def test_message_waits_the_longer_the_higher_the_pressure(level: int) -> N
     braked = BrakedStream(stream, Brake(pressure, clock_ns=lambda: (level + 1) * INTERVAL_NS, sleep=sleep))
 
     assert await braked.receive() == "message"
-    await braked.send("answer")
+    await braked.send(Profile())
 
     assert slept == ([level * STEP_S] if level else [])
-    assert stream.sent == ["answer"]
+    assert stream.sent == [Profile()]
