@@ -27,6 +27,7 @@ from loadtest.replay import ReplayOptions, replay, replay_table
 from loadtest.report import rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
 from loadtest.serving import ServerFailedError
+from loadtest.soak import SoakOptions, soak, soak_table
 from loadtest.target import GeneratorFailedError
 from loadtest.writing_report import (
     audience_table,
@@ -54,6 +55,9 @@ SET_UP_S_MAX = 420
 LOADED_PER_S_MIN = 10_000
 """A server that is filled more slowly than this is given up."""
 
+SOAKED_PER_S_MIN = 200
+"""Rankings and streams that go more slowly than this are given up."""
+
 DECISIONS_PER_S_MIN = 50
 """Decisions that are made and replayed more slowly than this are given up."""
 
@@ -78,6 +82,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "audience": Scenario(AudienceOptions, audience, audience_table),
     "batch": Scenario(BatchOptions, batch, batch_table),
     "overload": Scenario(OverloadOptions, overload, overload_table),
+    "soak": Scenario(SoakOptions, soak, soak_table),
     "replay": Scenario(ReplayOptions, replay, replay_table),
 }
 
@@ -116,7 +121,8 @@ def _seconds_max(options: argparse.Namespace) -> int:
     probing_s = given.get("probes", 0) / 10
     racing_s = given.get("rounds", 0) / 10
     replaying_s = given.get("decisions", 0) / DECISIONS_PER_S_MIN
-    doing_s = 6 * given.get("seconds", 0) + racing_s + replaying_s
+    soaking_s = given.get("calls", 0) / SOAKED_PER_S_MIN + given.get("streams", 0) / SOAKED_PER_S_MIN
+    doing_s = soaking_s + 6 * given.get("seconds", 0) + racing_s + replaying_s
     return SET_UP_S_MAX + int(doing_s + probing_s + loading_s)
 
 
