@@ -28,7 +28,9 @@ from loadtest.stage import workspace
 CALLERS = 16
 AT_ONCE = 16
 ROUNDS = 20
-WARM_UP_SHARE = 0.25
+WARM_UP_SHARE, WARM_UP_CALLS = 0.25, 25_000
+"""Caches are full, and the allocator has its arenas, after both of these, or after half of a short run."""
+
 STREAM_S = 30.0
 SOURCES = 8
 MIB = 1 << 20
@@ -99,8 +101,9 @@ def _count(folder: Path) -> int:
 
 def growth(readings: Sequence[Reading]) -> dict[str, object]:
     """How much more a server holds for what it has done, by a line through the readings after the warm-up."""
-    settled = readings[int(WARM_UP_SHARE * len(readings)) :]
-    first, last = settled[0], settled[-1]
+    warm = sum(reading.calls < WARM_UP_CALLS for reading in readings)
+    settled = readings[min(max(warm, int(WARM_UP_SHARE * len(readings))), len(readings) // 2) :]
+    first, last, half = settled[0], settled[-1], len(settled) // 2
     slope = np.polyfit([each.calls for each in settled], [each.rss_mib for each in settled], 1)[0]
     return {
         "calls": last.calls,
@@ -108,9 +111,14 @@ def growth(readings: Sequence[Reading]) -> dict[str, object]:
         "rss_slope_mib_per_100k_calls": 1e5 * float(slope),
         "rss_mib_first": first.rss_mib,
         "rss_mib_last": last.rss_mib,
-        "descriptor_growth": last.descriptors - first.descriptors,
-        "thread_growth": last.threads - first.threads,
+        # A reader of the database comes and goes: what was there at the quietest moment of each half is compared.
+        "descriptor_growth": _fewest(settled[half:], "descriptors") - _fewest(settled[:half], "descriptors"),
+        "thread_growth": _fewest(settled[half:], "threads") - _fewest(settled[:half], "threads"),
     }
+
+
+def _fewest(readings: Sequence[Reading], name: str) -> int:
+    return min(int(getattr(reading, name)) for reading in readings)
 
 
 async def cancel_streams(address: str, count: int) -> None:

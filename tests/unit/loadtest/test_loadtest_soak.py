@@ -12,7 +12,7 @@ def readings(slope_mib: float, warm_up_mib: float = 100.0) -> list[Reading]:
             number * 10_000,
             number * 1_000,
             200.0 + min(number, 5) * warm_up_mib / 5 + slope_mib * number / 10,
-            30 + (number > 15),
+            30 + (number > 12) + (number % 3),
             9,
         )
         for number in range(1, 21)
