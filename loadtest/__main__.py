@@ -33,6 +33,7 @@ from loadtest.replay import ReplayOptions, replay, replay_table
 from loadtest.report import guarded_table, rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
 from loadtest.serving import ServerFailedError
+from loadtest.soak import SoakOptions, soak, soak_table
 from loadtest.target import GeneratorFailedError
 from loadtest.thresholds import BoundsError, check, read_bounds
 from loadtest.writing_report import (
@@ -62,6 +63,9 @@ SET_UP_S_MAX = 420
 LOADED_PER_S_MIN = 10_000
 """A server that is filled more slowly than this is given up."""
 
+SOAKED_PER_S_MIN = 200
+"""Rankings and streams that go more slowly than this are given up."""
+
 DECISIONS_PER_S_MIN = 50
 """Decisions that are made and replayed more slowly than this are given up."""
 
@@ -88,6 +92,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "batch": Scenario(BatchOptions, batch, batch_table),
     "cold": Scenario(ColdOptions, cold, cold_table),
     "overload": Scenario(OverloadOptions, overload, overload_table),
+    "soak": Scenario(SoakOptions, soak, soak_table),
     "replay": Scenario(ReplayOptions, replay, replay_table),
     "k6": Scenario(ForeignOptions, k6, foreign_table),
     "h2load": Scenario(ForeignOptions, h2load, foreign_table),
@@ -150,7 +155,8 @@ def _seconds_max(options: argparse.Namespace) -> int:
     probing_s = given.get("probes", 0) / 10
     racing_s = given.get("rounds", 0) / 10
     replaying_s = given.get("decisions", 0) / DECISIONS_PER_S_MIN
-    doing_s = 6 * given.get("seconds", 0) + racing_s + replaying_s
+    soaking_s = given.get("calls", 0) / SOAKED_PER_S_MIN + given.get("streams", 0) / SOAKED_PER_S_MIN
+    doing_s = soaking_s + 6 * given.get("seconds", 0) + racing_s + replaying_s
     return SET_UP_S_MAX + int(doing_s + probing_s + loading_s)
 
 

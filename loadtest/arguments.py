@@ -37,6 +37,9 @@ def _add_ranking(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     overload.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
     _add_profiles(overload, 20_000)
     overload.add_argument("--seconds", type=_seconds, default=6.0, help="at each load (default: 6)")
+    soak = scenarios.add_parser("soak", help="what a server holds more of after long work")
+    soak.add_argument("--calls", type=_positive, default=500_000, help="rankings (default: 500000)")
+    soak.add_argument("--streams", type=_positive, default=50_000, help="streams to cancel (default: 50000)")
     for scenario in (rank, scaling):
         scenario.add_argument("--seconds", type=_seconds, default=20.0, help="open loop, each (default: 20)")
 

@@ -11,6 +11,7 @@ import select
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import inf
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from opportune.v1.decision_pb2 import Rung
 from opportune.v1.decision_service_pb2 import RankOffersResponse
 
-from loadtest.became import LOST, Row, became_of, percentile_ms
+from loadtest.became import BUCKET_S, LOST, Row, became_of, percentile_ms
 from loadtest.generator import read_payloads
 from loadtest.http2 import OK, Connection, Request, request_headers
 from loadtest.open_loop import poisson
@@ -86,15 +87,15 @@ class Flood:
             self._turn()
         self._finish()
 
-    def closed(self, callers: int, seconds: float, timeout_ms: int) -> None:
-        """Has so many callers who send their next request when they have their answer."""
+    def closed(self, callers: int, seconds: float, timeout_ms: int, calls: int = 0) -> None:
+        """Has so many callers who send their next request when they have their answer, for so long or so many."""
         self._again = self._prepared(timeout_ms)
         self._begin()
-        self._until = self._start + seconds
+        self._until = inf if calls else self._start + seconds
         turns = itertools.cycle(self._connections)
         for _ in range(callers):
             next(turns).call(next(self._again), self._start)
-        while perf_counter() < self._until:
+        while len(self.rows) < calls or perf_counter() < self._until < inf:
             self._turn()
         self._again = None
         self._finish()
@@ -130,7 +131,10 @@ class Flood:
 def run(flood: Flood, command: dict[str, Any]) -> dict[str, Any]:
     """Runs a command `{"loop": "closed" | "open", ...}`, and says what came of its calls."""
     seconds, timeout_ms = command["seconds"], command["timeout_ms"]
-    if command["loop"] == "closed":
+    if command["loop"] == "some":
+        flood.closed(command["callers"], 0.0, timeout_ms, command["calls"])
+        seconds, warm_up_s = max((row[0] for row in flood.rows), default=0.0) + BUCKET_S, 0.0
+    elif command["loop"] == "closed":
         flood.closed(command["callers"], seconds, timeout_ms)
         warm_up_s = 0.0
     else:

@@ -12,11 +12,11 @@ import json
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 from loadtest.became import recovery_s
 from loadtest.calm import STEAL_PERCENT_MAX
@@ -55,6 +55,19 @@ class OverloadOptions:
     hold_cores: bool = False
 
 
+class Flooding(Protocol):
+    """What it takes to set a server up."""
+
+    @property
+    def offers(self) -> int: ...
+
+    @property
+    def profiles(self) -> int: ...
+
+    @property
+    def transport(self) -> str: ...
+
+
 class Flooder:
     """A flood in a process of its own, aimed at a server."""
 
@@ -66,6 +79,20 @@ class Flooder:
     def closed(self, callers: int) -> dict[str, Any]:
         """Patient callers who send their next request when they have their answer."""
         return self._run({"loop": "closed", "callers": callers, "seconds": SATURATED_S, "timeout_ms": PATIENT_MS})
+
+    def some(self, callers: int, calls: int) -> dict[str, Any]:
+        """The same until about so many calls are answered."""
+        return self._run({"loop": "some", "callers": callers, "calls": calls, "seconds": 0.0, "timeout_ms": PATIENT_MS})
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._server.pid
+
+    @property
+    def address(self) -> str:
+        """The server's `host:port`."""
+        return self._server.address
 
     def open(self, rate_rps: float, seconds: float, warm_up_s: float) -> dict[str, Any]:
         """Calls at a rate, whatever becomes of them; their times are others in each run."""
@@ -96,7 +123,7 @@ def overload(options: OverloadOptions, serve: ServeCommand = opportune) -> dict[
     started = now()
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(workspace())
-        flooder, sample = stack.enter_context(_flooded(directory, options, serve))
+        flooder, sample = stack.enter_context(flooded(directory, options, serve))
         if options.hold_cores:
             stack.enter_context(spinners())
         saturated = _saturate(flooder)
@@ -121,7 +148,8 @@ def overload(options: OverloadOptions, serve: ServeCommand = opportune) -> dict[
 
 
 @contextlib.contextmanager
-def _flooded(directory: Path, options: OverloadOptions, serve: ServeCommand) -> Any:
+def flooded(directory: Path, options: "Flooding", serve: ServeCommand) -> Iterator[tuple["Flooder", float]]:
+    """A server with profiles and a flood aimed at it; and how many offers are eligible on average."""
     workload, port = synthetic(directory / "workload", options.offers, options.profiles), free_port()
     say(f"Starting the server: {options.offers:,} offers, {options.transport} transport")
     with serving(serve(workload, port, options.transport), port, directory / "server.log", is_healthy) as server:

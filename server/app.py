@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from opportune.v1 import (
@@ -25,7 +24,7 @@ from server.domain.clock import microseconds_of
 from server.domain.journal import JournalDamagedError
 from server.domain.model import Manifest, Model
 from server.execution.audience import CountAudience
-from server.execution.catalog import Compile, ListOffers, PublishCatalog, publish, refusal
+from server.execution.catalog import ListOffers, PublishCatalog, publish, refusal
 from server.execution.compile import compile_text
 from server.execution.compiled import CompiledCatalog
 from server.execution.contents import CompleteContent
@@ -51,11 +50,13 @@ from server.execution.sources import Sources
 from server.execution.state import State, never_back, utc_now
 from server.execution.writer import Writer
 from server.inference.model import load_models
+from server.inference.watchdog import Watchdog
 from server.inspecting import inspect_elsewhere
 from server.observing import Observing, Watched
 from server.replaying import Places, ReplayElsewhere
 from server.securing import Door, open_audit, open_door
 from server.settings import Settings
+from server.shelf import Shelf
 from server.stores import Stores, open_stores
 from server.telemetry.logs import tell_of_loop
 from server.wire import audiences, catalog, decisions, outcomes, profiles
@@ -151,7 +152,7 @@ class _Service:
         )
         self.snapshotter = Snapshotter(self.state, stores.journal, stores.snapshots, self.clock, policy)
         self.note = NoteDecision(self.state, self.writer, stores.decisions, lambda: microseconds_of(self.clock()))
-        decision_watch = DecisionWatch(models)
+        decision_watch = DecisionWatch(lambda: self.state.models)
         self.pressure = Pressure()
         self.heartbeat = observing.heartbeat
         self.admission = Admission(self.pressure, self.heartbeat, settings.default_deadline_ms / 1_000)
@@ -213,12 +214,12 @@ class _Service:
             return None
         return Places(settings.data, settings.models, settings.erasures)
 
-    def endpoints(self, compile_catalog: Compile, door: Door) -> list[Endpoint | StreamEndpoint]:
+    def endpoints(self, shelf: Shelf, door: Door) -> list[Endpoint | StreamEndpoint]:
         """Every method of every service."""
         servicer = profiles.ProfileServicer(
             self.profiles(), self.clock, self._settings.max_outstanding, self.closing, Brake(self.pressure)
         )
-        publish_catalog = PublishCatalog(self.state, self.writer, self.clock, compile_catalog)
+        publish_catalog = PublishCatalog(self.state, self.writer, self.clock, shelf.compile, served=shelf.served)
         catalogs = catalog.CatalogServicer(publish_catalog, ListOffers(self.state))
         audience = audiences.AudienceServicer(CountAudience(self.state, self.clock))
         past = PastCatalogs(self.state, self.stores.journal, self.stores.snapshots, compile_elsewhere)
@@ -267,7 +268,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     recovered = await recover(stores.journal, stores.snapshots, stores.ledger)
     # Models are inspected, in a process of their own, while the journal is read.
     inspected = await inspection
-    models = load_models(settings.models, inspected) if settings.models else {}
+    watchdog = Watchdog()
+    models = load_models(settings.models, inspected, watchdog) if settings.models else {}
     manifests = {model_id: model.manifest for model_id, model in models.items()}
     service = _Service(settings, stores, models, recovered.facts, observing=observing)
     service.note.start_behind(await stores.decisions.last_number())
@@ -284,7 +286,10 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     )
     await _serve_catalogs(service, settings.catalog, manifests)
     _tune_collector()
-    served = service.endpoints(partial(compile_elsewhere, manifests=manifests), door)
+    shelf = Shelf(service.state, settings.models, watchdog)
+    if service.state.catalog_version:
+        shelf.served(service.state.catalog)
+    served = service.endpoints(shelf, door)
     if audit is not None:
         served = audited(served, audit, lambda: microseconds_of(service.clock()))
     transport = _transport(settings, service, served, door)

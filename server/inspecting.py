@@ -9,7 +9,7 @@ import json
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,17 @@ ROWS = 4_096
 _NO_FILES_BYTES = 0
 
 
-async def inspect_elsewhere(root: Path, wall_s: float = WALL_S) -> Mapping[str, str]:
+async def inspect_elsewhere(root: Path, model_ids: Sequence[str] = (), wall_s: float = WALL_S) -> Mapping[str, str]:
     """The hash of every model file below a folder, by `name/version`; all of them may be loaded.
+
+    Args:
+        model_ids: Only these of them; none for all.
 
     Raises:
         ModelRefusedError: one of them may not, or its inspection did not come to an end.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server.inspecting", str(root),
+        sys.executable, "-m", "server.inspecting", str(root), *model_ids,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -71,10 +74,11 @@ def _verdicts(root: Path, output: bytes, code: int) -> dict[str, str]:
     return hashes
 
 
-def main(root: Path) -> None:
-    """Says of each model below a folder that its inspection begins, and then its hash, or what is wrong with it."""
+def main(root: Path, model_ids: Sequence[str] = ()) -> None:
+    """Says of each of these models below a folder, or of all, that its inspection begins, then its hash or problem."""
     _limit()
-    for folder in sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}")):
+    every = sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}"))
+    for folder in [root / model_id for model_id in model_ids] or every:
         for said in _inspected(folder):
             print(json.dumps(said), flush=True)
 
@@ -121,4 +125,4 @@ def _limit() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -41,11 +41,21 @@ class Publication:
 class PublishCatalog:
     """Replaces the catalog by another one, whole or not at all."""
 
-    def __init__(self, state: State, writer: Writer, clock: Clock, compile_text: Compile) -> None:
+    def __init__(
+        self,
+        state: State,
+        writer: Writer,
+        clock: Clock,
+        compile_text: Compile,
+        *,
+        served: Callable[[CompiledCatalog], None] = lambda catalog: None,
+    ) -> None:
+        """Publishes to a state; `served` is told of each catalog that is served."""
         self._state = state
         self._writer = writer
         self._clock = clock
         self._compile = compile_text
+        self._served = served
         self._answered: AnsweredRequests[Publication] = AnsweredRequests()
         self._one_at_a_time = asyncio.Lock()
 
@@ -80,6 +90,7 @@ class PublishCatalog:
         if validate_only:
             return replace(published, problems=tuple(self._model_problems(catalog)))
         await publish(self._state, self._writer, replace(catalog, version=version), self._clock())
+        self._served(catalog)
         self._answered.remember(request_id, body, published)
         return published
 

@@ -3,7 +3,7 @@
 Cost: 1 to 2 us for a decision, some 60 us more for those that are looked at closer, of 1,000 scores with cold caches.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -30,7 +30,8 @@ class DecisionWatch:
         stages_s: How long the stages took.
     """
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
+    def __init__(self, models: Callable[[], Mapping[str, Model]]) -> None:
+        """Asks for the models that are loaded when it meets one that it does not know."""
         self._models = models
         self._answers = [0] * (_RUNGS * (len(Result) + 1))
         self._drifts: dict[str, Drift | None] = {}
@@ -97,7 +98,7 @@ class DecisionWatch:
 
     def _drift(self, model_id: str) -> Drift | None:
         if model_id not in self._drifts:
-            model = self._models.get(model_id)
+            model = self._models().get(model_id)
             reference = None if model is None else model.manifest.scores
             self._drifts[model_id] = None if reference is None else Drift(reference)
         return self._drifts[model_id]

@@ -6,7 +6,7 @@ decides whether the file is the one that was released, and the golden vectors wh
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +114,9 @@ class OnnxModel:
         return tensors
 
 
-def load_models(root: Path, inspected: Mapping[str, str] | None = None) -> dict[str, OnnxModel]:
+def load_models(
+    root: Path, inspected: Mapping[str, str] | None = None, watchdog: Watchdog | None = None
+) -> dict[str, OnnxModel]:
     """Every model version below a folder, verified, by `name/version`; one watchdog for all of them.
 
     Args:
@@ -124,7 +126,7 @@ def load_models(root: Path, inspected: Mapping[str, str] | None = None) -> dict[
         ModelRefusedError: one of them is not what its manifest says, or not what was inspected; nothing is loaded then.
     """
     folders = sorted(path.parent for path in root.glob(f"*/*/{MANIFEST}"))
-    watchdog = Watchdog()
+    watchdog = watchdog or Watchdog()
     models = {}
     for folder in folders:
         name = f"{folder.parent.name}/{folder.name}"
@@ -141,19 +143,40 @@ def load_model(folder: Path, watchdog: Watchdog | None = None, sha256: str | Non
     Raises:
         ModelRefusedError: contents, hash, inputs, output or golden vectors are not as they must be.
     """
+    steps = load_in_steps(folder, watchdog, sha256)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as loaded:
+            model: OnnxModel = loaded.value
+            return model
+
+
+def load_in_steps(
+    folder: Path, watchdog: Watchdog | None = None, sha256: str | None = None
+) -> Generator[None, None, OnnxModel]:
+    """As `load_model`, a few milliseconds at a time for models of some thousand nodes; others may work in between.
+
+    Raises:
+        ModelRefusedError: as `load_model`.
+    """
     manifest = read_manifest(folder)
     if sha256 is not None and manifest.sha256 != sha256:
         raise ModelRefusedError(manifest.id, "it has changed since it was inspected")
+    yield
     content = _verified_content(manifest)
+    yield
     try:
         graph = onnx.load_model_from_string(content)
         inspect(manifest.id, graph)
         _verify_tensors(manifest, graph.graph)
+        yield
         model = OnnxModel(manifest, graph, watchdog)
     except ModelRefusedError:
         raise
     except Exception as problem:  # The exceptions of onnx and ONNX Runtime have no common public base.
         raise ModelRefusedError(manifest.id, f"it cannot be loaded: {problem}") from problem
+    yield
     _verify_golden(model)
     return model
 

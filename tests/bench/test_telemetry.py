@@ -164,5 +164,5 @@ def ranker_of(service: Service, is_watched: bool) -> RankOffers:
     """Nobody keeps what was evaluated: memory that is used again at once is half of a decision's speed."""
     if not is_watched:
         return service.ranker
-    watch = DecisionWatch(service.state.models)
+    watch = DecisionWatch(lambda: service.state.models)
     return RankOffers(service.state, service.clock, service.note, Random(7).getrandbits, watch=watch)

@@ -33,7 +33,7 @@ class Watched:
 
     def __init__(self, document: Document, *models: FakeModel) -> None:
         self.service = Service(document, *models)
-        self.watch = DecisionWatch(self.service.state.models)
+        self.watch = DecisionWatch(lambda: self.service.state.models)
         self.service.ranker = RankOffers(
             self.service.state, self.service.clock, self.service.note, Random(7).getrandbits, watch=self._shown
         )

@@ -115,3 +115,10 @@ def test_every_problem_between_settings_is_listed_at_once(tmp_path: Path) -> Non
     found = problems({"tls_client_ca": str(tmp_path / "x"), "jwks": "keys.json"})
 
     assert ["tls_client_ca" in found[0], "jwks" in found[0]] == [True, True]
+
+
+def test_age_of_connections_is_refused_with_the_transport_that_cannot_end_them() -> None:
+    found = problems({"transport": "native", "max_connection_age_minutes": 30})
+
+    assert ["max_connection_age_minutes" in problem for problem in found] == [True]
+    assert read_settings({"max_connection_age_minutes": "30"}, None, {}).max_connection_age_minutes == 30

@@ -1,0 +1,152 @@
+"""The scenario `soak`: whether a server that has worked for long holds more than one that has not.
+
+Rounds of rankings and of streams that their callers cancel, on one server with a data folder. After each round its
+memory, descriptors and threads are read; the first rounds fill caches and do not count.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import grpc.aio
+import numpy as np
+from opportune.v1.profile_service_pb2 import StreamProfileDeltasRequest
+
+from loadtest.delta_stream import METHOD
+from loadtest.machine import machine
+from loadtest.overload import Flooder, flooded
+from loadtest.procfs import PROC, MachineTime, resident_bytes
+from loadtest.progress import say
+from loadtest.serving import ServeCommand, durable
+from loadtest.setting import now
+from loadtest.stage import workspace
+
+CALLERS = 16
+AT_ONCE = 16
+ROUNDS = 20
+WARM_UP_SHARE, WARM_UP_CALLS = 0.25, 25_000
+"""Caches are full, and the allocator has its arenas, after both of these, or after half of a short run."""
+
+STREAM_S = 30.0
+SOURCES = 8
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SoakOptions:
+    """How much a server has to do."""
+
+    calls: int = 500_000
+    streams: int = 50_000
+    offers: int = 200
+    profiles: int = 5_000
+    transport: str = "native"
+
+
+class Reading(NamedTuple):
+    """What a server holds after so many calls."""
+
+    calls: int
+    streams: int
+    rss_mib: float
+    descriptors: int
+    threads: int
+
+
+def soak(options: SoakOptions, serve: ServeCommand | None = None) -> dict[str, object]:
+    """Runs the scenario and returns its figures as they go into the JSON file."""
+    started, machine_before = now(), MachineTime.now()
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(workspace())
+        command = serve or durable(directory / "data", "--decision-log-mib", "64", "--snapshot-entries", "50000")
+        flooder, _ = stack.enter_context(flooded(directory, options, command))
+        readings = [_round(flooder, options, number) for number in range(1, ROUNDS + 1)]
+    return {
+        "scenario": "soak",
+        "transport": options.transport,
+        "candidates": options.offers,
+        "profiles": options.profiles,
+        **growth(readings),
+        "readings": [reading._asdict() for reading in readings],
+        "steal_percent": MachineTime.now().steal_percent_since(machine_before),
+        "started": started,
+        "machine": machine(),
+    }
+
+
+def _round(flooder: Flooder, options: SoakOptions, number: int) -> Reading:
+    calls = flooder.some(CALLERS, options.calls * number // ROUNDS - options.calls * (number - 1) // ROUNDS)
+    streams = options.streams * number // ROUNDS - options.streams * (number - 1) // ROUNDS
+    asyncio.run(cancel_streams(flooder.address, streams))
+    pid = flooder.pid
+    reading = Reading(
+        calls=options.calls * number // ROUNDS,
+        streams=options.streams * number // ROUNDS,
+        rss_mib=resident_bytes(pid) / MIB,
+        descriptors=_count(PROC / str(pid) / "fd"),
+        threads=_count(PROC / str(pid) / "task"),
+    )
+    say(f"{reading.calls:,} calls, {reading.streams:,} streams: {reading.rss_mib:.1f} MiB, "
+        f"{reading.descriptors} descriptors, {reading.threads} threads; {calls['statuses']}")  # fmt: skip
+    return reading
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir())
+
+
+def growth(readings: Sequence[Reading]) -> dict[str, object]:
+    """How much more a server holds for what it has done, by a line through the readings after the warm-up."""
+    warm = sum(reading.calls < WARM_UP_CALLS for reading in readings)
+    settled = readings[min(max(warm, int(WARM_UP_SHARE * len(readings))), len(readings) // 2) :]
+    first, last, half = settled[0], settled[-1], len(settled) // 2
+    slope = np.polyfit([each.calls for each in settled], [each.rss_mib for each in settled], 1)[0]
+    return {
+        "calls": last.calls,
+        "streams_cancelled": last.streams,
+        "rss_slope_mib_per_100k_calls": 1e5 * float(slope),
+        "rss_mib_first": first.rss_mib,
+        "rss_mib_last": last.rss_mib,
+        # A reader of the database comes and goes: what was there at the quietest moment of each half is compared.
+        "descriptor_growth": _fewest(settled[half:], "descriptors") - _fewest(settled[:half], "descriptors"),
+        "thread_growth": _fewest(settled[half:], "threads") - _fewest(settled[:half], "threads"),
+    }
+
+
+def _fewest(readings: Sequence[Reading], name: str) -> int:
+    return min(int(getattr(reading, name)) for reading in readings)
+
+
+async def cancel_streams(address: str, count: int) -> None:
+    """Opens so many streams of deltas, has each answered, and hangs up in the middle of it."""
+    numbers = iter(range(count))
+    async with grpc.aio.insecure_channel(address) as channel:
+        open_stream: Any = channel.stream_stream(METHOD)
+
+        async def cancelling() -> None:
+            for number in numbers:
+                call = open_stream(timeout=STREAM_S)
+                # What a producer asks first: where it left off.
+                await call.write(StreamProfileDeltasRequest(source=f"soak-{number % SOURCES}").SerializeToString())
+                await call.read()
+                call.cancel()
+
+        await asyncio.gather(*(cancelling() for _ in range(AT_ONCE)))
+
+
+def soak_table(figures: Mapping[str, Any]) -> str:
+    """The scenario as a table."""
+    rows = [
+        ("rankings", f"{figures['calls']:,}"),
+        ("streams cancelled", f"{figures['streams_cancelled']:,}"),
+        ("memory, MiB per 100,000 calls", f"{figures['rss_slope_mib_per_100k_calls']:.2f}"),
+        ("memory, MiB", f"{figures['rss_mib_first']:.1f} to {figures['rss_mib_last']:.1f}"),
+        ("more descriptors", f"{figures['descriptor_growth']}"),
+        ("more threads", f"{figures['thread_growth']}"),
+    ]
+    title = f"Soak: {figures['candidates']:,} offers, {figures['transport']} transport"
+    return "\n".join([title, "", *(f"  {name:32}{value:>20}" for name, value in rows)])

@@ -1,0 +1,14 @@
+"""The scenario `soak` against real servers, too short to mean anything."""
+
+from loadtest.soak import SoakOptions, soak, soak_table
+
+
+def test_soak_counts_what_a_server_holds(transport: str) -> None:
+    figures = soak(SoakOptions(calls=400, streams=80, offers=50, profiles=200, transport=transport))
+
+    assert (figures["calls"], figures["streams_cancelled"]) == (400, 80)
+    assert isinstance(figures["rss_slope_mib_per_100k_calls"], float)
+    readings = figures["readings"]
+    assert isinstance(readings, list)
+    assert all(reading["descriptors"] > 0 and reading["threads"] > 0 for reading in readings)
+    assert "streams cancelled" in soak_table(figures)
