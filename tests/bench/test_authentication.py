@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opportune.v1.decision_service_pb2 import RankOffersRequest, RankOffersResponse
 
-from server.app import SERVICES
+from server.service import SERVICES
 from server.wire.access import access_of
 from server.wire.authentication import Authentication, Credentials
 from server.wire.call import Call, Guard

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from server.app import SERVICES
 from server.domain.errors import OpportuneError
 from server.securing import Door, open_audit, open_door
+from server.service import SERVICES
 from server.settings import Settings, SettingsError
 from server.wire.call import Call
 from server.wire.key_ring import KeyRing

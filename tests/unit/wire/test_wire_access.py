@@ -6,8 +6,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from opportune.v1 import access_pb2
 
-from server.app import SERVICES
 from server.domain.caller import Role
+from server.service import SERVICES
 from server.wire.access import UndeclaredAccessError, access_of
 
 _ACCESS: Any = access_pb2.access

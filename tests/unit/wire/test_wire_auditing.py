@@ -10,10 +10,10 @@ from opportune.v1 import catalog_service_pb2 as catalogs
 from opportune.v1 import outcome_service_pb2 as outcomes
 from opportune.v1 import profile_service_pb2 as profiles
 
-from server.app import SERVICES
 from server.domain.audit import AuditEntry, Phase
 from server.domain.caller import Caller
 from server.domain.errors import ErrorReason, OpportuneError
+from server.service import SERVICES
 from server.wire.access import access_of
 from server.wire.auditing import RULES, audited
 from server.wire.call import Call

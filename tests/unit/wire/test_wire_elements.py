@@ -61,6 +61,6 @@ def test_no_more_than_the_limit_is_looked_at() -> None:
 
 
 def test_limits_are_those_of_methods() -> None:
-    from server.app import SERVICES
+    from server.service import SERVICES
 
     assert {*MAX_ELEMENTS} <= {method.name for service in SERVICES for method in service.methods}
