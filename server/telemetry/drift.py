@@ -1,4 +1,7 @@
-"""Drift: whether a model's scores are still spread as they were when it was trained (population stability index)."""
+"""Drift: whether a model's scores are still spread as they were when it was trained (population stability index).
+
+It is held against all of the training: whoever serves only some of what a model was trained for sees that as drift too.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
