@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from server.domain.model import Manifest
 from server.execution.compile import Compilation, compile_text
+from server.pieces import pack, unpack
 
 
 async def compile_elsewhere(text: str, manifests: Mapping[str, Manifest]) -> Compilation:
@@ -30,14 +31,18 @@ async def compile_elsewhere(text: str, manifests: Mapping[str, Manifest]) -> Com
             await process.wait()
     if process.returncode != 0:
         raise RuntimeError(f"compiling a catalog ended with exit code {process.returncode}")
-    compilation: Compilation = pickle.loads(answer)
-    return compilation
+    for compilation in unpack(pickle.loads(answer)):
+        if compilation is not None:
+            return compilation
+        # Rankings have their turn between two pieces.
+        await asyncio.sleep(0)
+    raise AssertionError("the last piece is the compilation")
 
 
 def main() -> None:
     """Reads one catalog and the manifests from standard input and writes what became of it to standard output."""
     text, manifests = pickle.load(sys.stdin.buffer)
-    pickle.dump(compile_text(text, manifests), sys.stdout.buffer)
+    pickle.dump(pack(compile_text(text, manifests)), sys.stdout.buffer)
 
 
 if __name__ == "__main__":
