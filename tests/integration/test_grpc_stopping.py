@@ -43,14 +43,20 @@ class Producer:
         self._stream = DeltaStream(connection, name)
 
     async def run(self) -> None:
-        """Sends a message every few milliseconds; ends with the stream, which must be OK."""
+        """Sends a message every few milliseconds; ends with the stream, which tells where it closes."""
         sending = asyncio.create_task(self._send())
-        for response in await self._stream.end():
+        while not self._over:
+            response = await self._stream.response()
             if response.HasField("closing"):
                 self.closing = response.closing.acknowledged_sequence
-        # Cancelling a write would cancel the call, so the task ends by itself.
-        self._over = True
+                # Cancelling a write would cancel the call, so the task ends by itself.
+                self._over = True
         await sending
+        try:
+            await self._stream.end()
+        except aio.AioRpcError as error:
+            # grpcio's client takes a write that meets the end of its stream for an end of its own making.
+            assert error.details() == "Internal error from Core", error
 
     async def _send(self) -> None:
         while not self._over:
