@@ -5,6 +5,7 @@ for the GIL. A process for each catalog needs no care: it ends with its work, an
 """
 
 import asyncio
+import os
 import pickle
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ from collections.abc import Mapping
 from server.domain.model import Manifest
 from server.execution.compile import Compilation, compile_text
 from server.pieces import pack, unpack
+
+NICE = 10
+"""How far these processes stand back: rankings, and the threads that carry them, come first."""
 
 
 async def compile_elsewhere(text: str, manifests: Mapping[str, Manifest]) -> Compilation:
@@ -41,6 +45,7 @@ async def compile_elsewhere(text: str, manifests: Mapping[str, Manifest]) -> Com
 
 def main() -> None:
     """Reads one catalog and the manifests from standard input and writes what became of it to standard output."""
+    os.nice(NICE)
     text, manifests = pickle.load(sys.stdin.buffer)
     pickle.dump(pack(compile_text(text, manifests)), sys.stdout.buffer)
 

@@ -6,6 +6,7 @@ server then loads only files whose hash is one that was inspected.
 
 import asyncio
 import json
+import os
 import resource
 import signal
 import sys
@@ -22,6 +23,7 @@ MEMORY_BYTES = 2 * 2**30
 """What all models together may take to be loaded and run, beside the process itself."""
 
 CPU_S = 60
+NICE = 10
 WALL_S = 90.0
 ROWS = 4_096
 """Each model scores so many rows, as for a large catalog: some ask for memory only then."""
@@ -116,6 +118,8 @@ def _score_many(model: OnnxModel) -> None:
 
 def _limit() -> None:
     """Takes from this process what a model has no use for."""
+    # While it serves, a server inspects what a new catalog names; its calls come first.
+    os.nice(NICE)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     address_space = pages * resource.getpagesize() + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
