@@ -43,12 +43,12 @@ def paused(*servers: Server) -> Iterator[None]:
             os.kill(server.pid, signal.SIGCONT)
 
 
-async def codes_of(connection: Connection, calls: int) -> Counter[str]:
+async def codes_of(connection: Connection, calls: int, prefix: str = "failing") -> Counter[str]:
     """How so many calls end, one after the other, each for another customer."""
     codes: Counter[str] = Counter()
     for number in range(calls):
         try:
-            await rank(connection, f"failing:{number}")
+            await rank(connection, f"{prefix}:{number}")
             codes["OK"] += 1
         except aio.AioRpcError as error:
             codes[error.code().name] += 1
@@ -60,7 +60,11 @@ async def test_calls_that_one_server_fails_are_answered_by_the_other_and_it_is_l
 ) -> None:
     stand_in = FailingService()
     async with beside(stand_in, servers[0], tmp_path) as meshed:
-        codes = await codes_of(meshed.connection(), 60)
+        codes = await codes_of(meshed.connection(), 40)
+        # Its health is good, which must not let it in again at once.
+        checks = await meshed.envoy.stat("cluster.opportune.health_check.success")
+        await meshed.envoy.until_checked("opportune", checks + 4)
+        codes += await codes_of(meshed.connection(), 20)
         ejections = await meshed.envoy.stat("cluster.opportune.outlier_detection.ejections_enforced_total")
         retries = await meshed.envoy.stat("cluster.opportune.upstream_rq_retry_success")
 
@@ -68,6 +72,17 @@ async def test_calls_that_one_server_fails_are_answered_by_the_other_and_it_is_l
     # Five failures in a row; the sixth call may have left before it was noticed.
     assert 5 <= stand_in.calls.total() <= 6
     assert (ejections, retries) == (1, stand_in.calls.total())
+
+
+async def test_calls_that_fail_all_at_once_are_all_answered_by_the_other(
+    servers: tuple[Server, Server], tmp_path: Path
+) -> None:
+    async with beside(FailingService(), servers[0], tmp_path) as meshed:
+        connection = meshed.connection()
+
+        codes = await asyncio.gather(*(codes_of(connection, 1, f"burst-{number}") for number in range(40)))
+
+    assert sum(codes, Counter()) == {"OK": 40}
 
 
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "INTERNAL"])
