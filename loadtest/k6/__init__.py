@@ -37,13 +37,13 @@ def k6(options: ForeignOptions, serve: ServeCommand = opportune) -> dict[str, ob
 
 def seen(summary: Mapping[str, Mapping[str, float]]) -> Seen:
     """What k6 saw, by the summary that the script writes."""
-    durations = summary["grpc_req_duration"]
+    durations = summary["grpc_req_duration{scenario:rank}"]
     return Seen(
         p50_ms=durations["med"],
         p99_ms=durations["p(99)"],
         calls=int(durations["count"]),
         failed=int(summary.get("rank_failed", {}).get("count", 0)),
-        missed=int(summary.get("dropped_iterations", {}).get("count", 0)),
+        missed=int(summary.get("dropped_iterations{scenario:rank}", {}).get("count", 0)),
     )
 
 

@@ -13,6 +13,8 @@ import { Counter, Trend } from "k6/metrics";
 const { ADDRESS, PROTOS, REQUESTS, SUMMARY } = __ENV;
 const RATE = Number(__ENV.RATE), SECONDS = Number(__ENV.SECONDS), STREAMS = Number(__ENV.STREAMS);
 
+const WARM_UP_S = 3;
+
 const requests = new SharedArray("requests", () => JSON.parse(open(REQUESTS)));
 const client = new grpc.Client();
 client.load([PROTOS], "opportune/v1/decision_service.proto", "opportune/v1/profile_service.proto");
@@ -22,21 +24,21 @@ const acknowledged = new Counter("messages_acknowledged");
 const acknowledging = new Trend("acknowledge_duration", true);
 const broken = new Counter("streams_broken");
 
+const arrivals = { executor: "constant-arrival-rate", rate: RATE, timeUnit: "1s", preAllocatedVUs: 20, maxVUs: 400, exec: "rank" };
 const scenarios = {
-  rank: {
-    executor: "constant-arrival-rate",
-    rate: RATE,
-    timeUnit: "1s",
-    duration: `${SECONDS}s`,
-    preAllocatedVUs: 100,
-    maxVUs: 400,
-    exec: "rank",
-  },
+  // Connections are made and the server's caches filled before anything counts.
+  warm: { ...arrivals, duration: `${WARM_UP_S}s`, gracefulStop: "0s" },
+  rank: { ...arrivals, duration: `${SECONDS}s`, startTime: `${WARM_UP_S}s` },
 };
 if (STREAMS > 0) {
-  scenarios.deltas = { executor: "per-vu-iterations", vus: STREAMS, iterations: 1, maxDuration: `${SECONDS + 10}s`, exec: "deltas" };
+  scenarios.deltas = { executor: "per-vu-iterations", vus: STREAMS, iterations: 1, startTime: `${WARM_UP_S}s`, maxDuration: `${SECONDS + 10}s`, exec: "deltas" };
 }
-export const options = { scenarios, summaryTrendStats: ["med", "p(99)", "p(99.9)", "max", "count"], discardResponseBodies: true };
+export const options = {
+  scenarios,
+  // Never missed: a threshold is what makes k6 report a scenario by itself.
+  thresholds: { "grpc_req_duration{scenario:rank}": ["max>=0"], "dropped_iterations{scenario:rank}": ["count>=0"] },
+  summaryTrendStats: ["med", "p(99)", "p(99.9)", "max", "count"],
+};
 
 let connected = false;
 
@@ -49,7 +51,7 @@ export function rank() {
   connect();
   const request = requests[exec.scenario.iterationInTest % requests.length];
   const response = client.invoke("opportune.v1.DecisionService/RankOffers", request, { timeout: "5s" });
-  if (response.status !== grpc.StatusOK) failed.add(1);
+  if (response.status !== grpc.StatusOK && exec.scenario.name === "rank") failed.add(1);
 }
 
 export function deltas() {

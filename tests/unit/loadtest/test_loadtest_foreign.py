@@ -78,9 +78,9 @@ def test_same_request_again_and_again_is_not_recorded() -> None:
 
 def test_summary_of_k6_is_read() -> None:
     summary: dict[str, dict[str, float]] = {
-        "grpc_req_duration": {"med": 1.5, "p(99)": 9.0, "count": 100},
+        "grpc_req_duration{scenario:rank}": {"med": 1.5, "p(99)": 9.0, "count": 100},
         "rank_failed": {"count": 2},
-        "dropped_iterations": {"count": 3},
+        "dropped_iterations{scenario:rank}": {"count": 3},
         "acknowledge_duration": {"med": 2.0, "p(99)": 8.0},
         "messages_acknowledged": {"count": 50},
     }
