@@ -22,7 +22,8 @@ class Connections(NamedTuple):
         streams: Calls on one connection at once.
         pending: Calls of all connections that wait within grpcio's core for Python to take them. Beyond that some are
             refused at random, and beyond twice as many all. That is for a tenth of what a refusal costs in Python,
-            which is not much less than an answer; but the core knows no deadlines, and refuses with CANCELLED.
+            which is not much less than an answer; but the core knows no deadlines, and refuses with CANCELLED. So
+            it is more than a burst has, and no more than what could be answered within a tenth of a second.
     """
 
     age_s: float = 0.0
@@ -30,7 +31,7 @@ class Connections(NamedTuple):
     keepalive_s: float = 30.0
     keepalive_timeout_s: float = 20.0
     streams: int = 1_024
-    pending: int = 32
+    pending: int = 256
 
 
 DEFAULTS = Connections()
