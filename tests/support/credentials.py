@@ -39,7 +39,7 @@ class SigningKey:
     def token(self, headers: Mapping[str, Any] | None = None, **changes: Any) -> str:
         """A token of `till` that is good for ten minutes; changes are of its claims, None takes one away."""
         now = int(time.time())
-        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "till", "iat": now, "exp": now + 600, "roles": ["rank"]}
+        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "till", "iat": now, "exp": now + 86_400, "roles": ["rank"]}
         claims |= changes
         return jwt.encode(
             {name: value for name, value in claims.items() if value is not None},
