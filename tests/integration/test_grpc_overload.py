@@ -42,9 +42,8 @@ async def test_calls_one_after_the_other_are_not_refused_however_short_their_dea
         except aio.AioRpcError as error:
             codes[error.code()] += 1
 
-    # A machine that stalls makes a call late, or makes it wait: now and then, and never most of them.
-    assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert codes[grpc.StatusCode.RESOURCE_EXHAUSTED] <= CALLS // 50
+    # A busy machine may be late now and then; a server without load never has a reason to refuse.
+    assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
     assert codes[grpc.StatusCode.OK] > CALLS // 2
 
 

@@ -104,10 +104,7 @@ async def test_rolling_restart_fails_no_call_and_loses_and_repeats_no_delta(
             await asyncio.sleep(STEADY_S)
             stop.set()
 
-    # A machine that stalls makes a server refuse for load; whoever is restarted must not be noticed.
-    refused = sum(count for end, count in rankings.ends.items() if end.startswith("RESOURCE_EXHAUSTED"))
-    assert refused <= rankings.ends.total() // 50, rankings.ends
-    assert all(end == "OK" or end.startswith("RESOURCE_EXHAUSTED") for end in rankings.ends), rankings.ends
+    assert set(rankings.ends) == {"OK"}, rankings.ends
     assert rankings.ends["OK"] > RATE_RPS * 4
     for server, group in zip(servers, producers, strict=True):
         assert await _missing_or_repeated(server, group) == []
