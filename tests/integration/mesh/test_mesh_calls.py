@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -16,7 +14,7 @@ from opportune.v1 import catalog_service_pb2, decision_service_pb2, decision_ser
 from tests.integration.connection import TIMEOUT_S, Connection, connected, delta, refusal
 from tests.integration.mesh.certificates import Authority, caller
 from tests.integration.mesh.envoys import inbound, outbound, read, running
-from tests.integration.mesh.meshes import CUSTOMER_HEADER, Mesh
+from tests.integration.mesh.meshes import CUSTOMER_HEADER, Mesh, sidecar_of
 from tests.integration.mesh.servers import Server
 
 
@@ -91,7 +89,7 @@ CALLS: dict[str, Any] = {
     ("account", "allowed"),
     [
         ("checkout", {"RankOffers"}),
-        ("web", {"RankOffers", "GetDecision"}),
+        ("web", {"RankOffers"}),
         ("crm", {"ApplyProfileDeltas"}),
         ("support", {"GetDecision", "GetProfile"}),
         ("campaigns", {"ListOffers"}),
@@ -99,15 +97,16 @@ CALLS: dict[str, Any] = {
     ],
 )
 async def test_account_may_call_what_its_spiffe_id_is_allowed(account: str, allowed: set[str], shop: Mesh) -> None:
-    async with _calling_as(shop, shop.authority, account) as connection:
+    async with sidecar_of(shop, shop.authority, account) as envoy:
+        connection = Connection(envoy.ports["outbound"])
         codes = {name: await _code(call(connection)) for name, call in CALLS.items()}
 
     assert {name for name, code in codes.items() if code is not grpc.StatusCode.PERMISSION_DENIED} == allowed
 
 
 async def test_certificate_of_another_authority_is_refused(shop: Mesh) -> None:
-    async with _calling_as(shop, Authority("another"), "checkout", healthy=0) as connection:
-        assert await _code(CALLS["RankOffers"](connection)) is grpc.StatusCode.UNAVAILABLE
+    async with sidecar_of(shop, Authority("another"), "checkout", healthy=0) as envoy:
+        assert await _code(CALLS["RankOffers"](Connection(envoy.ports["outbound"]))) is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_caller_without_certificate_is_refused(shop: Mesh) -> None:
@@ -139,19 +138,6 @@ async def test_sidecar_takes_no_call_without_tls(shop: Mesh) -> None:
     connection = Connection(shop.sidecars[0].ports["inbound"])
 
     assert await _code(CALLS["RankOffers"](connection)) is grpc.StatusCode.UNAVAILABLE
-
-
-@asynccontextmanager
-async def _calling_as(shop: Mesh, authority: Authority, account: str, healthy: int = 2) -> AsyncIterator[Connection]:
-    """A connection through a sidecar of this account's own."""
-    tls = authority.issue(shop.folder / f"{account}-{healthy}-tls", caller(account))
-    # Of a stranger's authority, too, the sidecar itself trusts the servers.
-    (tls / "ca.crt").write_bytes((shop.folder / "caller-tls" / "ca.crt").read_bytes())
-    ports = [sidecar.ports["inbound"] for sidecar in shop.sidecars]
-    async with outbound(shop.folder / f"{account}-{healthy}", tls, ports) as envoy:
-        await envoy.until_checked("opportune", 4)
-        await envoy.until_healthy("opportune", healthy)
-        yield Connection(envoy.ports["outbound"])
 
 
 async def _code(call: Any) -> grpc.StatusCode:

@@ -10,7 +10,8 @@ import pytest
 from opportune.v1 import decision_service_pb2
 
 from tests.integration.connection import TIMEOUT_S
-from tests.integration.mesh.meshes import CUSTOMER_HEADER, Mesh
+from tests.integration.mesh.envoys import Envoy
+from tests.integration.mesh.meshes import CUSTOMER_HEADER, Mesh, sidecar_of
 
 SHOP = "https://shop.example"
 RANK = "/opportune.v1.DecisionService/RankOffers"
@@ -28,13 +29,20 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
-async def ask(shop: Mesh, method: str, path: str, body: bytes | dict[str, Any] | None = None, **headers: Any) -> Answer:
-    """An HTTP/1.1 request, as a browser sends it; underscores in names of headers are dashes."""
+async def ask(
+    shop: Mesh,
+    method: str,
+    path: str,
+    body: bytes | dict[str, Any] | None = None,
+    by: Envoy | None = None,
+    **headers: Any,
+) -> Answer:
+    """An HTTP/1.1 request, as a browser sends it, perhaps by another gateway; underscores in headers are dashes."""
     sent = {name.replace("_", "-"): content for name, content in headers.items()}
     payload = json.dumps(body).encode() if isinstance(body, dict) else body
 
     def exchange() -> Answer:
-        connection = HTTPConnection("127.0.0.1", shop.envoy.ports["web"], timeout=TIMEOUT_S)
+        connection = HTTPConnection("127.0.0.1", (by or shop.envoy).ports["web"], timeout=TIMEOUT_S)
         connection.request(method, path, payload, {"content-type": "application/json", **sent})
         response = connection.getresponse()
         answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
@@ -56,16 +64,17 @@ async def test_json_ranks_reports_and_explains(shop: Mesh) -> None:
         "eventTime": decision["createTime"],
     }
     reported = await ask(shop, "POST", "/v1/outcomes:report", {"outcomes": [outcome]}, **customer)
-    async with asyncio.timeout(TIMEOUT_S):
+    why = f"/v1/decisions/{decision['decisionId']}"
+    async with sidecar_of(shop, shop.authority, "support") as support, asyncio.timeout(TIMEOUT_S):
         # The decision log is written a little later.
-        while (
-            explained := await ask(shop, "GET", f"/v1/decisions/{decision['decisionId']}", **customer)
-        ).status != 200:
+        while (explained := await ask(shop, "GET", why, by=support, **customer)).status != 200:
             await asyncio.sleep(0.05)
+    to_the_shop = await ask(shop, "GET", why, **customer)
 
     assert ranked.status == 200
     assert decision["offers"][0]["offerId"] == "welcome"
     assert reported.json["results"][0]["attribution"] == "ATTRIBUTION_ATTRIBUTED"
+    assert to_the_shop.status == 403
     assert {exclusion["offerId"] for exclusion in explained.json["exclusions"]} == {"frequent", "regular", "spender"}
 
 
@@ -149,6 +158,7 @@ async def test_access_logs_have_nothing_that_a_caller_chose(shop: Mesh) -> None:
 
 async def test_access_log_tells_what_became_of_a_call(shop: Mesh) -> None:
     before = (await shop.envoy.logged()).count("\n")
+    arrived = [(await sidecar.logged()).count("\n") for sidecar in shop.sidecars]
 
     await ask(shop, "POST", "/v1/decisions:rank", {"customerId": "logged:1", "placementId": "home"})
 
@@ -159,8 +169,12 @@ async def test_access_log_tells_what_became_of_a_call(shop: Mesh) -> None:
         "grpc_status": "OK",
         "attempts": 1,
     }
-    seen = [json.loads(entry) for sidecar in shop.sidecars for entry in (await sidecar.logged()).splitlines()]
-    assert {entry["peer"] for entry in seen} == {"spiffe://opportune.example/ns/shop/sa/web"}
+    seen = [
+        json.loads(entry)["peer"]
+        for sidecar, known in zip(shop.sidecars, arrived, strict=True)
+        for entry in (await sidecar.logged()).splitlines()[known:]
+    ]
+    assert set(seen) == {"spiffe://opportune.example/ns/shop/sa/web"}
 
 
 def _frames(body: bytes) -> list[bytes]:
