@@ -10,9 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from opportune.v1 import (
-    profile_service_pb2,
-)
+from opportune.v1 import profile_service_pb2
 
 from server.domain.clock import microseconds_of
 from server.domain.model import Manifest

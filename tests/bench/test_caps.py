@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from server.domain.clock import microseconds_of
 from server.domain.decision import Context, RankQuery
 from server.execution.candidates import find_eligible, hold_back, read_variables
 from server.execution.evaluation import Evaluation, Moment, begin
@@ -57,7 +56,7 @@ def shown(service: Service, decisions: int) -> Service:
     return service
 
 
-@pytest.mark.parametrize(("decisions", "bound_us"), [(0, 6), (10, 24), (100, 40)])
+@pytest.mark.parametrize(("decisions", "bound_us"), [(0, 6), (10, 15), (100, 15)])
 def test_three_caps_for_each_offer(benchmark: BenchmarkFixture, decisions: int, bound_us: float) -> None:
     service = shown(Service(catalog_document(offers(caps=THREE_CAPS), [placement_entry(slots=1)])), decisions)
 
@@ -95,6 +94,6 @@ def test_entering_a_decision(benchmark: BenchmarkFixture) -> None:
     service = Service(catalog_document(offers(caps=THREE_CAPS), [placement_entry(slots=10)]))
     customers = iter(range(1_000_000_000))
 
-    benchmark(lambda: service.rank(f"customer:{next(customers) % 100_000}"))
+    decision = benchmark(lambda: service.rank(f"customer:{next(customers) % 100_000}"))
 
-    assert microseconds_of(service.clock.now) > 0
+    assert len(decision.offers) == len({offer.offer_id for offer in decision.offers}) == 10

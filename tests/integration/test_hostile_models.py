@@ -1,7 +1,6 @@
 """Hostile models: the process that inspects them is limited, and a server that is given one does not start."""
 
 import asyncio
-import os
 import random
 import signal
 from pathlib import Path
@@ -87,7 +86,7 @@ async def test_bytes_that_are_no_model_are_refused(tmp_path: Path, content: byte
 
 async def test_flipped_bits_are_refused_or_score_as_before(tmp_path: Path) -> None:
     """The manifest has the hash of what is there, as it would if whoever wrote the file wrote the manifest too."""
-    rng = random.Random(5)
+    rng, refused = random.Random(5), 0
     content = bytearray(linear().SerializeToString())
     for turn in range(24):
         flipped = bytearray(content)
@@ -97,9 +96,12 @@ async def test_flipped_bits_are_refused_or_score_as_before(tmp_path: Path) -> No
         try:
             inspected = await inspect_elsewhere(root)
         except ModelRefusedError:
+            refused += 1
             continue
         # Its golden vectors came out as the manifest says.
         assert list(load_models(root, inspected)) == ["tiny/1"]
+    # ONNX Runtime alone would take nearly all of them.
+    assert refused > 8
 
 
 async def test_inspection_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
@@ -135,4 +137,3 @@ async def test_limits_leave_the_server_alone() -> None:
     await inspect_elsewhere(Path("model_artifacts"))
 
     assert (resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_FSIZE)) == before
-    assert os.getpid() > 0
