@@ -12,6 +12,7 @@ from pathlib import Path
 
 from opportune.v1 import profile_service_pb2
 
+from server import tuning
 from server.domain.clock import microseconds_of
 from server.domain.model import Manifest
 from server.execution.catalog import publish, refusal
@@ -128,7 +129,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
         decisions=stores.decisions,
     )
     await _serve_catalogs(service, settings.catalog, manifests)
-    _tune_collector()
+    tuning.tune()
     shelf = Shelf(service.state, settings.models, watchdog)
     if service.state.catalog_version:
         shelf.served(service.state.catalog)
@@ -171,18 +172,6 @@ async def serve(settings: Settings) -> None:
         await stop.wait()
         _LOG.info("stopping")
         await app.drain(settings.drain_seconds)
-
-
-def _tune_collector() -> None:
-    """Keeps the garbage collector out of most requests.
-
-    What is alive now lives for ever and is not walked again. A request makes some hundred objects without cycles, so
-    the default of one collection for every 700 would run several times in ten requests, and find nothing.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.enable()
-    gc.set_threshold(50_000, 20, 50)
 
 
 async def _serve_catalogs(service: Service, path: Path | None, manifests: Mapping[str, Manifest]) -> None:

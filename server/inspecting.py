@@ -6,7 +6,6 @@ server then loads only files whose hash is one that was inspected.
 
 import asyncio
 import json
-import os
 import resource
 import signal
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from server.domain.model import ModelFailure, Scope
+from server.elsewhere import Ended, run_elsewhere
 from server.inference.manifest import MANIFEST, ModelRefusedError
 from server.inference.model import OnnxModel, load_model
 
@@ -23,7 +23,6 @@ MEMORY_BYTES = 2 * 2**30
 """What all models together may take to be loaded and run, beside the process itself."""
 
 CPU_S = 60
-NICE = 10
 WALL_S = 90.0
 ROWS = 4_096
 """Each model scores so many rows, as for a large catalog: some ask for memory only then."""
@@ -40,38 +39,26 @@ async def inspect_elsewhere(root: Path, model_ids: Sequence[str] = (), wall_s: f
     Raises:
         ModelRefusedError: one of them may not, or its inspection did not come to an end.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server.inspecting", str(root), *model_ids,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+    inspection = run_elsewhere("server.inspecting", str(root), *model_ids, is_quiet=True)
     try:
-        output = await asyncio.wait_for(_read(process), wall_s)
+        ended = await asyncio.wait_for(inspection, wall_s)
     except TimeoutError:
         raise ModelRefusedError(str(root), f"inspecting the models below took longer than {wall_s:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-    return _verdicts(root, output, process.returncode or 0)
+    return _verdicts(root, ended)
 
 
-async def _read(process: asyncio.subprocess.Process) -> bytes:
-    output, _ = await process.communicate()
-    return output
-
-
-def _verdicts(root: Path, output: bytes, code: int) -> dict[str, str]:
+def _verdicts(root: Path, ended: Ended) -> dict[str, str]:
     hashes: dict[str, str] = {}
     begun = str(root)
-    for line in output.splitlines():
+    for line in ended.output.splitlines():
         said = json.loads(line)
         begun = said["model"]
         if "problem" in said:
             raise ModelRefusedError(begun, said["problem"])
         if "sha256" in said:
             hashes[begun] = said["sha256"]
-    if code:
-        ending = f"with {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    if ended.code:
+        ending = f"with {signal.Signals(-ended.code).name}" if ended.code < 0 else f"with exit code {ended.code}"
         raise ModelRefusedError(begun, f"its inspection ended {ending}")
     return hashes
 
@@ -118,8 +105,6 @@ def _score_many(model: OnnxModel) -> None:
 
 def _limit() -> None:
     """Takes from this process what a model has no use for."""
-    # While it serves, a server inspects what a new catalog names; its calls come first.
-    os.nice(NICE)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     address_space = pages * resource.getpagesize() + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))

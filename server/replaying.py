@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from server.domain.decision_record import DecisionRecord
 from server.domain.errors import ErrorReason, OpportuneError
+from server.elsewhere import run_elsewhere
 from server.execution.recorded import not_recorded, numbers_of
 from server.execution.replay import Past, Replay, Replayed
 from server.inference.model import load_models
@@ -85,18 +86,10 @@ class ReplayElsewhere:
 
 
 async def _ask(places: Places, record: DecisionRecord) -> Replayed | _Refused:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server.replaying", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        answer, _ = await process.communicate(pickle.dumps((places, _plain(record))))
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise RuntimeError(f"replaying a decision ended with exit code {process.returncode}")
-    replayed: Replayed | _Refused = pickle.loads(answer)
+    ended = await run_elsewhere("server.replaying", given=pickle.dumps((places, _plain(record))))
+    if ended.code != 0:
+        raise RuntimeError(f"replaying a decision ended with exit code {ended.code}")
+    replayed: Replayed | _Refused = pickle.loads(ended.output)
     return replayed
 
 

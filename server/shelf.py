@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from pathlib import Path
 
+from server import tuning
 from server.compiling import compile_elsewhere
 from server.domain.catalog import Problem
 from server.execution.compile import Compilation
@@ -52,6 +53,7 @@ class Shelf:
         )
         self._let_go(before | self._tried)
         self._tried.clear()
+        tuning.keep()
 
     def _missing(self, text: str) -> list[str]:
         """The models that the folder has, that the text names, and that are not loaded.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from server import inspecting
+from server.elsewhere import Ended
 from server.inference.manifest import ModelRefusedError
 from server.inference.model import load_models
 from server.inspecting import inspect_elsewhere
@@ -115,7 +116,7 @@ async def test_inspection_that_crashes_names_the_model_that_it_had_begun() -> No
     begun = b'{"model": "good/1"}\n{"model": "good/1", "sha256": "ab"}\n{"model": "evil/1"}\n'
 
     with pytest.raises(ModelRefusedError, match="model evil/1 refused: its inspection ended with SIGSEGV"):
-        inspecting._verdicts(Path("models"), begun, -signal.SIGSEGV)
+        inspecting._verdicts(Path("models"), Ended(begun, -signal.SIGSEGV))
 
 
 async def test_server_with_a_hostile_model_does_not_start(tmp_path: Path) -> None:
