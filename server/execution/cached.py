@@ -4,12 +4,10 @@ What is repeated was scored with the same catalog and the same model, a while ag
 caps anew. In memory only: a server that starts has none.
 """
 
-from collections.abc import Callable
-from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from cachetools import TTLCache
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from server.domain.attribute import IntRow
@@ -64,18 +62,19 @@ class CachedRanking(NamedTuple):
 
 
 class CachedRankings:
-    """The rankings of at most so many customers, for so long after the last. One ranking takes 1.2 KB.
+    """The rankings of at most so many customers, each good for so many seconds. One ranking takes 1.2 KB.
 
     Together for each customer, so that who is erased is forgotten at once. When there are more customers, those who
     were ranked least lately are forgotten.
+
+    Kept as bare tuples, which the garbage collector leaves alone once it has seen that they hold no containers. Were it
+    to walk several objects for each customer, a full collection would hold up everybody for 100 ms.
     """
 
-    def __init__(
-        self, most: int = REMEMBERED, seconds: float = REMEMBERED_S, timer: Callable[[], float] = monotonic
-    ) -> None:
-        """Starts with none; `timer` counts seconds."""
-        self._seconds = seconds
-        self._customers: TTLCache[str, dict[tuple[str, str, str], CachedRanking]] = TTLCache(most, seconds, timer)
+    def __init__(self, most: int = REMEMBERED, seconds: float = REMEMBERED_S) -> None:
+        """Starts with none."""
+        self._good_for_us = seconds * 1e6
+        self._customers: LRUCache[str, dict[tuple[str, ...], tuple[Any, ...]]] = LRUCache(most)
 
     def find(
         self, customer: str, where: tuple[str, str, str], *, catalog_version: int, model_id: str, now_us: int
@@ -87,17 +86,20 @@ class CachedRankings:
             where: The fields of a `Where`.
         """
         rankings = self._customers.get(customer)
-        ranking = rankings.get(where) if rankings else None
-        if ranking is None or ranking.catalog_version != catalog_version or ranking.model_id != model_id:
+        kept = rankings.get(where) if rankings else None
+        if kept is None:
             return None
-        return ranking if now_us - ranking.time_us < self._seconds * 1e6 else None
+        ranking = CachedRanking._make(kept)
+        if ranking.catalog_version != catalog_version or ranking.model_id != model_id:
+            return None
+        return ranking if now_us - ranking.time_us < self._good_for_us else None
 
     def remember(self, customer: str, where: tuple[str, str, str], ranking: CachedRanking) -> None:
         """Keeps a ranking instead of the one before."""
         rankings = self._customers.get(customer)
         if rankings is None or len(rankings) >= PLACES:
             rankings = {}
-        rankings[where] = ranking
+        rankings[tuple(where)] = tuple(ranking)
         # Writing the same dict again makes the customer one of the latest.
         self._customers[customer] = rankings
 

@@ -1,3 +1,4 @@
+import gc
 from typing import Any
 
 import numpy as np
@@ -9,30 +10,27 @@ HOME = Where("home", "web", "en")
 NOW_US = 1_000_000_000
 
 
-class Seconds:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def ranking(offers: int = 3, catalog_version: int = 1, model_id: str = "m/1", time_us: int = NOW_US) -> CachedRanking:
     scored = (np.arange(offers), np.linspace(0.1, 0.9, offers), np.linspace(5.0, 1.0, offers))
     return CachedRanking.of(scored, catalog_version=catalog_version, model_id=model_id, time_us=time_us)
 
 
-def find(rankings: CachedRankings, customer: str = "loyalty:1", where: Where = HOME, **changes: Any) -> object:
+def find(
+    rankings: CachedRankings, customer: str = "loyalty:1", where: Where = HOME, **changes: Any
+) -> CachedRanking | None:
     wanted: dict[str, Any] = {"catalog_version": 1, "model_id": "m/1", "now_us": NOW_US} | changes
     return rankings.find(customer, where, **wanted)
 
 
 def test_last_ranking_of_a_customer_is_found_where_it_was_made() -> None:
-    rankings, first, last = CachedRankings(), ranking(), ranking()
+    rankings, first, last = CachedRankings(), ranking(time_us=NOW_US - 1), ranking()
     rankings.remember("loyalty:1", HOME, first)
     rankings.remember("loyalty:1", HOME, last)
 
-    assert find(rankings) is last
+    found = find(rankings)
+    assert found is not None
+    assert found.time_us == NOW_US
+    assert found.offers is last.offers
     assert find(rankings, "loyalty:2") is None
     assert find(rankings, where=HOME._replace(locale="de")) is None
     assert find(rankings, where=HOME._replace(channel="email")) is None
@@ -55,25 +53,18 @@ def test_only_the_best_offers_are_kept() -> None:
     assert [kept.offers.dtype.name, kept.propensities.dtype.name] == ["int32", "float64"]
 
 
-def test_ranking_is_forgotten_after_its_time() -> None:
-    timer = Seconds()
-    rankings = CachedRankings(seconds=60.0, timer=timer)
+def test_ranking_is_good_for_its_time() -> None:
+    rankings = CachedRankings(seconds=60.0)
     rankings.remember("loyalty:1", HOME, ranking())
 
-    timer.now = 59.0
-    assert find(rankings) is not None
-    timer.now = 61.0
-    assert find(rankings) is None
+    assert find(rankings, now_us=NOW_US + 59_999_999) is not None
+    assert find(rankings, now_us=NOW_US + 60_000_000) is None
 
 
 def test_ranking_at_one_placement_does_not_keep_that_at_another() -> None:
-    timer = Seconds()
-    rankings = CachedRankings(seconds=60.0, timer=timer)
+    rankings = CachedRankings(seconds=60.0)
     rankings.remember("loyalty:1", HOME, ranking())
-    timer.now = 50.0
     rankings.remember("loyalty:1", HOME._replace(placement_id="cart"), ranking(time_us=NOW_US + 50_000_000))
-
-    timer.now = 70.0
 
     assert find(rankings, now_us=NOW_US + 70_000_000) is None
     assert find(rankings, where=HOME._replace(placement_id="cart"), now_us=NOW_US + 70_000_000) is not None
@@ -110,3 +101,16 @@ def test_erased_customer_is_forgotten_everywhere() -> None:
     assert find(rankings) is None
     assert find(rankings, where=HOME._replace(locale="de")) is None
     assert find(rankings, "loyalty:2") is not None
+
+
+def test_collector_has_nothing_to_walk() -> None:
+    rankings = CachedRankings()
+    for n in range(100):
+        rankings.remember(f"loyalty:{n}", HOME, ranking())
+
+    gc.collect()
+
+    kept = list(rankings._customers.values())
+    assert len(kept) == 100
+    assert not any(gc.is_tracked(each) for each in kept)
+    assert not any(gc.is_tracked(part) for each in kept for parts in each.items() for part in parts)
