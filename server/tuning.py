@@ -10,7 +10,7 @@ Wherever the loop is busy with something else than calls, as taking in a new cat
 waits this long for its turn, for each batch. The interpreter's own 5 ms are longer than most decisions take.
 """
 
-_THRESHOLDS = (5_000, 5, 50)
+_THRESHOLDS = (2_000, 10, 50)
 """Objects that came and stayed before the youngest are walked, and how many such walks before the older ones are.
 
 A request makes some hundred objects without cycles, and they go with it: the default of 700 would walk for nothing.
