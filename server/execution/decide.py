@@ -101,12 +101,12 @@ def _answer(evaluation: Evaluation, ranking: Ranking, result: Result) -> Decisio
 
 
 def _ranking(evaluation: Evaluation) -> Ranking:
-    creatives, shown = evaluation.creatives, evaluation.shown
-    offers = shown.offers.tolist()
+    creatives, slate = evaluation.creatives, evaluation.slate
+    offers = slate.offers.tolist()
     contents = creatives.contents if evaluation.query.include_content else None
     return Ranking(
         [creatives.shown[offer] for offer in offers],
-        shown.propensity.tolist(),
-        shown.expected_value.tolist(),
+        slate.propensity.tolist(),
+        slate.expected_value.tolist(),
         () if contents is None else [contents[offer].fill(evaluation.variables) for offer in offers],
     )

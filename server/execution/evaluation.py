@@ -62,7 +62,7 @@ class Moment(NamedTuple):
     cached: FindCached = lambda customer_id, where, model_id, now_us: None  # nobody has seen anything
 
 
-class Shown(NamedTuple):
+class Slate(NamedTuple):
     """What a placement shows, slot by slot: offers of the catalog, with the numbers of the answer."""
 
     offers: IntRow
@@ -70,7 +70,7 @@ class Shown(NamedTuple):
     expected_value: NDArray[np.float64]
 
 
-NOTHING_SHOWN = Shown(NOBODY, NOTHING, NOTHING)
+EMPTY_SLATE = Slate(NOBODY, NOTHING, NOTHING)
 
 
 class Evaluation:
@@ -89,7 +89,7 @@ class Evaluation:
         "allowed", "arbitration", "cached", "catalog", "channel", "conditions", "contest", "counted",
         "creatives", "eligible", "expected_value", "first_row", "gone", "granted", "held", "held_by", "marks",
         "model_id", "moment", "most", "now_days", "now_us", "own_row", "placement", "plan", "profile",
-        "propensity", "query", "quiet", "requested", "rooms", "row", "rung", "short", "shown", "slots", "snapshot",
+        "propensity", "query", "quiet", "requested", "rooms", "row", "rung", "short", "slate", "slots", "snapshot",
         "tensors", "truth", "value", "variables", "winners", "worth",
     )  # fmt: skip
 
@@ -133,7 +133,7 @@ class Evaluation:
     first_row: int
     arbitration: Arbitration | None
     winners: IntRow
-    shown: Shown
+    slate: Slate
     rung: Rung
     marks: list[int]
 
@@ -176,9 +176,14 @@ def begin(snapshot: Snapshot, query: RankQuery, moment: Moment, placement_id: st
     evaluation.winners = evaluation.held = evaluation.held_by = NOBODY
     evaluation.counted, evaluation.rooms, evaluation.short = NOT_ASKED, (), ()
     evaluation.gone = NOBODY, NOBODY
-    evaluation.shown = NOTHING_SHOWN
+    evaluation.slate = EMPTY_SLATE
     evaluation.marks = []
     return evaluation
+
+
+def that_ran(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Those whose stages have run: of a placement that is disabled nothing is known."""
+    return [evaluation for evaluation in evaluations if evaluation.marks]
 
 
 def show_together(evaluations: Sequence[Evaluation]) -> None:

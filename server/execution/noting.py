@@ -9,22 +9,15 @@ lost is the promise of the last milliseconds, never an outcome.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from server.domain.attribute import IntRow
-from server.domain.decision import Decision, RankQuery, Rung
+from server.domain.decision import Decision, Rung
 from server.domain.decision_log import DecisionLog
-from server.domain.decision_record import MAX_LOST, DecisionRecord
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.journal import DecisionMade, DecisionsMade
 from server.execution.cached import CachedRanking
 from server.execution.candidates import household_of
-from server.execution.contact_counts import counts_of
-from server.execution.evaluation import NOBODY, NOTHING, Evaluation, Shown
+from server.execution.evaluation import Evaluation, that_ran
+from server.execution.record import record_of
 from server.execution.state import State
 from server.execution.writer import Writer, Written
 
@@ -32,11 +25,6 @@ FLUSH_S = 0.005
 RETRY_S = 1.0
 MOST_WAITING = 100_000
 """Decisions that wait for a journal that is full; more are not written, and a restart forgets what they held."""
-
-Floats = NDArray[np.float64]
-_NO_FLOATS = np.empty(0, np.float32)
-_NO_TRUTH = np.empty(0, np.bool_)
-
 
 Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle | None]
 
@@ -83,7 +71,7 @@ class NoteDecision:
     def __call__(self, decision: Decision, evaluations: Sequence[Evaluation], received_us: int) -> None:
         """Takes note of the decision whose number is the next."""
         self._last += 1
-        ran = [evaluation for evaluation in evaluations if evaluation.marks]
+        ran = that_ran(evaluations)
         if decision.ranking.shown:
             self._enter(decision, ran, received_us)
         for evaluation in ran:
@@ -149,7 +137,7 @@ class NoteDecision:
         shown: list[int] = []
         for evaluation in ran:
             placement_id = evaluation.placement.placement.id
-            shown += evaluation.snapshot.rules.subjects(placement_id, evaluation.channel, evaluation.shown.offers)
+            shown += evaluation.snapshot.rules.subjects(placement_id, evaluation.channel, evaluation.slate.offers)
         made = DecisionMade(
             moment.number,
             moment.tag,
@@ -179,74 +167,3 @@ class NoteDecision:
             scored, catalog_version=evaluation.catalog.version, model_id=evaluation.model_id, time_us=evaluation.now_us
         )
         state.cached.remember(evaluation.query.customer_id, evaluation.where, ranking)
-
-
-def record_of(decision: Decision, evaluations: Sequence[Evaluation]) -> DecisionRecord:
-    """What is written down of a decision; of several placements, one after the other."""
-    ran = [evaluation for evaluation in evaluations if evaluation.marks]
-    # The first placement may be one that is disabled, of which nothing is known.
-    first = ran[0] if ran else evaluations[0]
-    shown, lost = _shown(ran), _lost(first)
-    cached = [evaluation.cached for evaluation in ran if evaluation.cached is not None]
-    return DecisionRecord(
-        number=first.moment.number,
-        tag=first.moment.tag,
-        time_us=first.now_us,
-        profile_version=decision.profile_version,
-        catalog_version=decision.catalog_version,
-        query=first.query,
-        result=decision.result,
-        rung=decision.rung,
-        model_id=decision.model_version,
-        plans=tuple([(e.plan.rung, e.plan.rows, 0 if e.cached is None else len(e.cached.offers)) for e in ran]),
-        variables=first.variables if ran else _NO_FLOATS,
-        truth=first.truth if ran else _NO_TRUTH,
-        granted=first.granted if ran else 0,
-        counted=counts_of(ran) if ran else (),
-        capped=first.held,
-        capped_by=first.held_by,
-        repeated=_joined([each.offers.astype(np.intp) for each in cached], NOBODY),
-        repeated_propensity=_joined([each.propensities for each in cached], NOTHING),
-        shown=shown.offers,
-        shown_at=_placements(first.query, ran),
-        propensity=shown.propensity,
-        expected_value=shown.expected_value,
-        lost=first.eligible.take(lost) if ran else NOBODY,
-        lost_propensity=first.propensity.take(lost) if ran else NOTHING,
-        lost_expected_value=first.expected_value.take(lost) if ran else NOTHING,
-        timings_ns=tuple([end - start for e in ran for start, end in pairwise(e.marks)]),
-    )
-
-
-_Column = TypeVar("_Column", IntRow, Floats)
-
-
-def _joined(parts: Sequence[_Column], nothing: _Column) -> _Column:
-    return np.concatenate(parts) if len(parts) > 1 else parts[0] if parts else nothing
-
-
-def _shown(ran: Sequence[Evaluation]) -> Shown:
-    if len(ran) == 1:
-        return ran[0].shown
-    return Shown(
-        _joined([evaluation.shown.offers for evaluation in ran], NOBODY),
-        _joined([evaluation.shown.propensity for evaluation in ran], NOTHING),
-        _joined([evaluation.shown.expected_value for evaluation in ran], NOTHING),
-    )
-
-
-def _lost(evaluation: Evaluation) -> IntRow:
-    """The best of those that did not win, where one placement was ranked: of several, rows are pairs."""
-    arbitration = evaluation.arbitration
-    if arbitration is None or evaluation.query.further_placement_ids:
-        return NOBODY
-    return np.asarray(arbitration.lost[:MAX_LOST], np.intp)
-
-
-def _placements(query: RankQuery, ran: Sequence[Evaluation]) -> IntRow:
-    """For each winner the place of its placement in the query."""
-    if not query.further_placement_ids:
-        return np.zeros(len(ran[0].winners) if ran else 0, np.intp)
-    placement_ids = (query.placement_id, *query.further_placement_ids)
-    places = [placement_ids.index(each.placement.placement.id) for each in ran]
-    return np.repeat(np.array(places, np.intp), [len(each.winners) for each in ran])

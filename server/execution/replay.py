@@ -19,9 +19,9 @@ from server.execution.decide import decide
 from server.execution.erase import forget_erased
 from server.execution.evaluation import Snapshot
 from server.execution.facts import Facts
-from server.execution.noting import record_of
 from server.execution.past_catalogs import gone, with_unknown
 from server.execution.rebuilding import placement_ids, recorded_answer, repeated_of
+from server.execution.record import record_of
 from server.execution.recovery import SnapshotReader
 from server.execution.redaction import redacted
 from server.execution.scoring import Scorer

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from server.domain.attribute import IntRow
 from server.domain.decision import Reason, Rung
-from server.execution.evaluation import Evaluation, Shown
+from server.execution.evaluation import Evaluation, Slate
 from server.execution.policy import ALWAYS
 from server.intelligence.arbitration import Contest, arbitrate
 from server.intelligence.limits import Limit
@@ -43,7 +43,7 @@ def fill_together(evaluations: Sequence[Evaluation]) -> None:
 
 def _show(evaluation: Evaluation, winners: IntRow) -> None:
     evaluation.winners = winners
-    evaluation.shown = Shown(
+    evaluation.slate = Slate(
         evaluation.eligible.take(winners), evaluation.propensity.take(winners), evaluation.expected_value.take(winners)
     )
 

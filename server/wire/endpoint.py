@@ -69,14 +69,14 @@ class Endpoint:
             answer = wire_status(error)
         except Exception:
             answer = wire_status(internal(self.path))
-        self._tell(call, _code(answer), started_ns)
+        _tell(self, call, _code(answer), started_ns)
         return answer
 
     def refused(self, error: OpportuneError, call: Call) -> Answer:
         """The answer to a call that is refused before its turn has come."""
         started_ns = perf_counter_ns()
         answer = wire_status(error)
-        self._tell(call, _code(answer), started_ns)
+        _tell(self, call, _code(answer), started_ns)
         return answer
 
     async def _answered(self, response: Awaitable[Any], call: Call, started_ns: int) -> Answer:
@@ -87,14 +87,10 @@ class Endpoint:
         except Exception:
             answer = wire_status(internal(self.path))
         except CancelledError:
-            self._tell(call, _CANCELLED, started_ns)
+            _tell(self, call, _CANCELLED, started_ns)
             raise
-        self._tell(call, _code(answer), started_ns)
+        _tell(self, call, _code(answer), started_ns)
         return answer
-
-    def _tell(self, call: Call, code: int, started_ns: int) -> None:
-        for observer in self.observers:
-            observer(self.path, call, code, started_ns)
 
     def _response(self, payload: bytes, call: Call) -> Any:
         if call.time_left_s is not None and call.time_left_s <= 0:
@@ -183,14 +179,10 @@ class StreamEndpoint:
         except Exception:
             status = wire_status(internal(self.path))
         except CancelledError:
-            self._tell(call, _CANCELLED, started_ns)
+            _tell(self, call, _CANCELLED, started_ns)
             raise
-        self._tell(call, _OK if status is None else status.code.value[0], started_ns)
+        _tell(self, call, _OK if status is None else status.code.value[0], started_ns)
         return status
-
-    def _tell(self, call: Call, code: int, started_ns: int) -> None:
-        for observer in self.observers:
-            observer(self.path, call, code, started_ns)
 
     def request(self, payload: bytes) -> Message:
         """A request of the stream.
@@ -199,6 +191,12 @@ class StreamEndpoint:
             OpportuneError: MALFORMED_REQUEST or REQUEST_TOO_LARGE.
         """
         return decode(self, payload)
+
+
+def _tell(endpoint: Endpoint | StreamEndpoint, call: Call, code: int, started_ns: int) -> None:
+    """Tells the observers how a call has ended."""
+    for observer in endpoint.observers:
+        observer(endpoint.path, call, code, started_ns)
 
 
 def decode(endpoint: Endpoint | StreamEndpoint, payload: bytes) -> Message:

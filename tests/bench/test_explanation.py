@@ -20,6 +20,7 @@ from server.domain.decision_record import DecisionRecord
 from server.execution import noting
 from server.execution.noting import NoteDecision
 from server.execution.rank import RankOffers
+from server.execution.record import record_of
 from server.inference.model import load_models
 from server.storage.decision_codec import Waiting, encode, waiting
 from server.wire.convert.decision import query_from
@@ -80,7 +81,6 @@ def test_record_costs_at_most_a_tenth_of_a_decision(
     requests = map(RankOffersRequest.FromString, workload.requests(2 * BATCH * ROUNDS))
     queries = map(query_from, requests)
     silent, packing = _NoLog(), _PackingLog()
-    real = noting.record_of
     spent: dict[bool, list[int]] = {True: [], False: []}
 
     def both() -> None:
@@ -89,7 +89,7 @@ def test_record_costs_at_most_a_tenth_of_a_decision(
             log = packing if recorded else silent
             note = NoteDecision(service.state, service.writer, log, service._now_us, lambda s, call: None)  # type: ignore[arg-type]
             service.note, service.ranker = note, RankOffers(service.state, service.clock, note)
-            monkeypatch.setattr(noting, "record_of", real if recorded else lambda decision, evaluations: None)
+            monkeypatch.setattr(noting, "record_of", record_of if recorded else lambda decision, evaluations: None)
             spent[recorded].append(_spent_ns(service, list(islice(queries, BATCH))))
 
     benchmark.pedantic(both, rounds=ROUNDS if benchmark.enabled else 1)  # type: ignore[no-untyped-call]

@@ -23,8 +23,8 @@ from server.execution.cached import CachedRanking
 from server.execution.decide import decide
 from server.execution.evaluation import Evaluation, Moment
 from server.execution.ladder import Plan
-from server.execution.noting import record_of
 from server.execution.rebuilding import Rebuilt, rebuild
+from server.execution.record import record_of
 from server.execution.scores import score, weigh
 from server.execution.slates import fill_slots, fill_together, value_candidates
 from server.intelligence.caps import CapRoom
