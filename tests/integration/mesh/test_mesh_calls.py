@@ -17,6 +17,8 @@ from tests.integration.mesh.envoys import inbound, outbound, read, running
 from tests.integration.mesh.meshes import CUSTOMER_HEADER, Mesh, sidecar_of
 from tests.integration.mesh.servers import Server
 
+DECISIONS = decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"].full_name
+
 
 def ranking(customer_id: str) -> decision_service_pb2.RankOffersRequest:
     return decision_service_pb2.RankOffersRequest(customer_id=customer_id, placement_id="home")
@@ -102,6 +104,23 @@ async def test_account_may_call_what_its_spiffe_id_is_allowed(account: str, allo
         codes = {name: await _code(call(connection)) for name, call in CALLS.items()}
 
     assert {name for name, code in codes.items() if code is not grpc.StatusCode.PERMISSION_DENIED} == allowed
+
+
+@pytest.mark.parametrize("account", ["checkout", "web"])
+async def test_packed_request_is_refused_before_anybody_unpacks_it(account: str, shop: Mesh) -> None:
+    # 100 KB on their way, 100 MiB once they are unpacked.
+    payload = b"\x0a\x80\x80\x80\x32" + bytes(100 * 2**20)
+    async with sidecar_of(shop, shop.authority, account) as envoy:
+        channel = Connection(envoy.ports["outbound"]).channel
+        call: Any = channel.unary_unary(f"/{DECISIONS}/RankOffers")
+        packed = call(payload, timeout=TIMEOUT_S, compression=grpc.Compression.Gzip)
+        as_it_is = call(
+            ranking("packed:1").SerializeToString(), timeout=TIMEOUT_S, compression=grpc.Compression.NoCompression
+        )
+
+        assert await _code(packed) is grpc.StatusCode.UNIMPLEMENTED
+        assert await packed.details() == "packed requests are not taken"
+        assert await _code(as_it_is) is grpc.StatusCode.OK
 
 
 async def test_certificate_of_another_authority_is_refused(shop: Mesh) -> None:

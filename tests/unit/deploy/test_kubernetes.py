@@ -130,13 +130,26 @@ def test_istio_allows_what_the_sidecar_of_envoy_allows() -> None:
     by_istio = {
         (principal.partition("/ns/")[2], path)
         for policy in of_kind("overlays/istio", "AuthorizationPolicy")
-        if policy["metadata"]["name"] != "opportune-health"
+        if policy["spec"]["action"] == "ALLOW" and policy["metadata"]["name"] != "opportune-health"
         for rule in policy["spec"]["rules"]
         for principal in rule["from"][0]["source"]["principals"]
         for path in rule["to"][0]["operation"]["paths"]
     }
 
     assert by_istio == by_envoy
+
+
+def test_istio_refuses_packed_requests_to_every_port_of_the_servers() -> None:
+    (denied,) = [
+        policy["spec"]
+        for policy in of_kind("overlays/istio", "AuthorizationPolicy")
+        if policy["spec"]["action"] == "DENY"
+    ]
+
+    assert denied["selector"] == only("overlays/istio", "PeerAuthentication")["spec"]["selector"]
+    (rule,) = denied["rules"]
+    assert list(rule) == ["when"]
+    assert rule["when"] == [{"key": "request.headers[grpc-encoding]", "values": ["gzip", "deflate", "zstd", "snappy"]}]
 
 
 def _container(variant: str) -> dict[str, Any]:
