@@ -98,7 +98,7 @@ class Settings(BaseModel):
     max_streams: Annotated[int, Field(ge=1, le=100_000, description="calls on one connection at once")] = 1_024
     max_pending_calls: Annotated[
         int, Field(ge=1, le=1_000, description="calls that wait to be taken before some are refused; grpcio only")
-    ] = 256
+    ] = 64
     tokens: Annotated[
         Path | None, Field(description="file of static tokens, a line each: name role,role sha256-of-the-token")
     ] = None

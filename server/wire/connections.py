@@ -21,9 +21,9 @@ class Connections(NamedTuple):
         keepalive_timeout_s: How long the answer may take.
         streams: Calls on one connection at once.
         pending: Calls of all connections that wait within grpcio's core for Python to take them. Beyond that some are
-            refused at random, and beyond twice as many all. That is for a tenth of what a refusal costs in Python,
+            refused at random, and beyond 9/8 as many all. That is for a tenth of what a refusal costs in Python,
             which is not much less than an answer; but the core knows no deadlines, and refuses with CANCELLED. So
-            it is more than a burst has, and no more than what could be answered within a tenth of a second.
+            it is what a burst has, and no more than can be answered within a tenth of a second.
     """
 
     age_s: float = 0.0
@@ -31,7 +31,7 @@ class Connections(NamedTuple):
     keepalive_s: float = 30.0
     keepalive_timeout_s: float = 20.0
     streams: int = 1_024
-    pending: int = 256
+    pending: int = 64
 
 
 DEFAULTS = Connections()
@@ -46,7 +46,7 @@ def grpcio_options(connections: Connections) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", _ms(connections.keepalive_timeout_s)),
         ("grpc.max_concurrent_streams", connections.streams),
         ("grpc.server.max_pending_requests", connections.pending),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * connections.pending),
+        ("grpc.server.max_pending_requests_hard_limit", connections.pending + connections.pending // 8),
     ]
     if connections.age_s:
         options.append(("grpc.max_connection_age_ms", _ms(connections.age_s)))

@@ -42,6 +42,9 @@ BATCH = 16
 INTAKE = 256
 """Calls taken in in one wake-up at most; to refuse them all takes about as long as to answer a batch."""
 
+_STREAMS_PENDING = 256
+"""Streams that may wait to be taken at once, as after a restart: they are few, and are slowed and not refused."""
+
 _FLUSH_STEP_S = 0.02
 _PREFIX = "opportune-"
 _LOG = logging.getLogger(__name__)
@@ -99,7 +102,11 @@ class NativeTransport:
         socket = self._folder / "grpcio.sock"
         services = {endpoint.path.split("/")[1] for endpoint in self._endpoints}
         self._behind = GrpcioTransport(
-            f"unix:{socket}", self._streams, sorted(services), with_reflection=self._with_reflection
+            f"unix:{socket}",
+            self._streams,
+            sorted(services),
+            connections=Connections(pending=_STREAMS_PENDING),
+            with_reflection=self._with_reflection,
         )
         await self._behind.start()
         self._front.add_methods([(endpoint.path, False) for endpoint in self._endpoints])

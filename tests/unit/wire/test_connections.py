@@ -16,9 +16,9 @@ def test_connections_are_kept_unless_they_have_an_age() -> None:
     assert (ended["grpc.max_connection_age_ms"], ended["grpc.max_connection_age_grace_ms"]) == (500, 2_000)
 
 
-def test_core_refuses_for_sure_what_is_twice_too_much() -> None:
+def test_core_refuses_for_sure_what_is_an_eighth_too_much() -> None:
     options = dict(grpcio_options(Connections(pending=8, streams=5)))
 
     assert options["grpc.server.max_pending_requests"] == 8
-    assert options["grpc.server.max_pending_requests_hard_limit"] == 16
+    assert options["grpc.server.max_pending_requests_hard_limit"] == 9
     assert options["grpc.max_concurrent_streams"] == 5
