@@ -2,7 +2,7 @@
 
 Open loop at one rate on one server, three kinds of windows in turn: alone; while 5,000 deltas a second stream in and
 become durable; and with everything: besides, 100 shoppers a second rank and report outcomes, and in the middle of each
-window a catalog is published that switches to another model.
+window a catalog is published that switches to another model. Meanwhile metrics are scraped, and snapshots are written.
 """
 
 import contextlib
@@ -24,9 +24,12 @@ from loadtest.steady import SLICE_S, WARM_UP_S, Steady
 from loadtest.switching import Switching, with_other_model
 from loadtest.tally import OK
 from loadtest.target import Target, Window
+from loadtest.watching import LoopLag, Watching, metrics_address
 
 DELTAS_PER_MESSAGE = 10
 DELTAS_PREPARED = 100_000
+SNAPSHOT_ENTRIES = 20_000
+"""Entries between two snapshots: some fall into the windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,11 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
     with contextlib.ExitStack() as stack:
         ground, workload = stack.enter_context(prepared(options.offers, options.profiles, options.transport, serve))
         catalogs = with_other_model(workload)
-        server = stack.enter_context(ground.server())
+        metrics = metrics_address()
+        server = stack.enter_context(
+            ground.server("--metrics-listen", metrics, "--snapshot-entries", str(SNAPSHOT_ENTRIES))
+        )
+        watching = stack.enter_context(Watching(metrics).open())
         fill(server, options.profiles)
         requests = workload.requests(REQUESTS)
         sample = probe(server.address, requests)
@@ -59,8 +66,9 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         shoppers = stack.enter_context(ground.target("shoppers", server, requests, "shoppers"))
         work = _Work(beside, Beside(shoppers, options.shoppers_per_s, 1), Switching(server.address, catalogs))
         ranked = stack.enter_context(ground.target("rank", server, requests, "rank"))
+        lags = LoopLag(), LoopLag()
         with spinners() if options.hold_cores else contextlib.nullcontext():
-            without, beside_stream, beside_all = _measure(ranked, work, options)
+            without, beside_stream, beside_all = _measure(ranked, work, options, watching, lags)
     return {
         "scenario": "mixed",
         "transport": options.transport,
@@ -76,6 +84,10 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         "stream": beside.figures(),
         "shoppers": work.shopping(),
         "published_s": work.switching.took_s,
+        "loop_lag_p999_ms_without_at_most": lags[0].at_most_ms(99.9),
+        "loop_lag_p999_ms_with_everything_at_most": lags[1].at_most_ms(99.9),
+        "loop_lag_max_ms_with_everything_at_most": lags[1].at_most_ms(100),
+        "snapshots": watching.snapshots,
         "eligible_mean": sample.eligible_mean,
         "rungs_sampled": dict(without.rungs + beside_stream.rungs + beside_all.rungs),
         "filesystem": dict(ground.disk),
@@ -113,7 +125,9 @@ class _Work:
         }
 
 
-def _measure(ranked: Target, work: _Work, options: MixedOptions) -> list[Steady]:
+def _measure(
+    ranked: Target, work: _Work, options: MixedOptions, watching: Watching, lags: tuple[LoopLag, LoopLag]
+) -> list[Steady]:
     slices = ceil(options.seconds / SLICE_S)
     slice_s = options.seconds / slices
     say(f"{options.rate_rps:,} rankings/s: alone, with {options.deltas_per_s:,} deltas/s, with everything, in turn")
@@ -127,7 +141,11 @@ def _measure(ranked: Target, work: _Work, options: MixedOptions) -> list[Steady]
     def with_everything() -> Window:
         return work.window(alone, WARM_UP_S + slice_s)
 
-    kinds = [alone, streaming_in, with_everything]
+    kinds = [
+        lambda: watching.during(lags[0], alone),
+        streaming_in,
+        lambda: watching.during(lags[1], with_everything),
+    ]
     return [Steady.of(windows) for windows in in_turn(kinds, slices, 2 * slices)]
 
 

@@ -1,7 +1,7 @@
 """The scenario `soak`: whether a server that has worked for long holds more than one that has not.
 
 Rounds of rankings and of streams that their callers cancel, on one server with a data folder. After each round its
-memory, descriptors and threads are read; the first rounds fill caches and do not count.
+memory, descriptors, threads and tasks are read; the first rounds fill caches and do not count.
 """
 
 import asyncio
@@ -21,9 +21,10 @@ from loadtest.machine import machine
 from loadtest.overload import Flooder, flooded
 from loadtest.procfs import PROC, MachineTime, resident_bytes
 from loadtest.progress import say
-from loadtest.serving import ServeCommand, durable
+from loadtest.serving import durable
 from loadtest.setting import now
 from loadtest.stage import workspace
+from loadtest.watching import TASKS, Watching, metrics_address
 
 CALLERS = 16
 AT_ONCE = 16
@@ -55,16 +56,20 @@ class Reading(NamedTuple):
     rss_mib: float
     descriptors: int
     threads: int
+    tasks: int
 
 
-def soak(options: SoakOptions, serve: ServeCommand | None = None) -> dict[str, object]:
+def soak(options: SoakOptions) -> dict[str, object]:
     """Runs the scenario and returns its figures as they go into the JSON file."""
     started, machine_before = now(), MachineTime.now()
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(workspace())
-        command = serve or durable(directory / "data", "--decision-log-mib", "64", "--snapshot-entries", "50000")
+        metrics = metrics_address()
+        settings = ("--decision-log-mib", "64", "--snapshot-entries", "50000", "--metrics-listen", metrics)
+        command = durable(directory / "data", *settings)
         flooder, _ = stack.enter_context(flooded(directory, options, command))
-        readings = [_round(flooder, options, number) for number in range(1, ROUNDS + 1)]
+        watching = Watching(metrics)
+        readings = [_round(flooder, watching, options, number) for number in range(1, ROUNDS + 1)]
     return {
         "scenario": "soak",
         "transport": options.transport,
@@ -78,7 +83,7 @@ def soak(options: SoakOptions, serve: ServeCommand | None = None) -> dict[str, o
     }
 
 
-def _round(flooder: Flooder, options: SoakOptions, number: int) -> Reading:
+def _round(flooder: Flooder, watching: Watching, options: SoakOptions, number: int) -> Reading:
     calls = flooder.some(CALLERS, options.calls * number // ROUNDS - options.calls * (number - 1) // ROUNDS)
     streams = options.streams * number // ROUNDS - options.streams * (number - 1) // ROUNDS
     asyncio.run(cancel_streams(flooder.address, streams))
@@ -89,9 +94,11 @@ def _round(flooder: Flooder, options: SoakOptions, number: int) -> Reading:
         rss_mib=resident_bytes(pid) / MIB,
         descriptors=_count(PROC / str(pid) / "fd"),
         threads=_count(PROC / str(pid) / "task"),
+        tasks=round(watching.scrape()[TASKS]),
     )
-    say(f"{reading.calls:,} calls, {reading.streams:,} streams: {reading.rss_mib:.1f} MiB, "
-        f"{reading.descriptors} descriptors, {reading.threads} threads; {calls['statuses']}")  # fmt: skip
+    holds = f"{reading.rss_mib:.1f} MiB, {reading.descriptors} descriptors, {reading.threads} threads"
+    holds += f", {reading.tasks} tasks"
+    say(f"{reading.calls:,} calls, {reading.streams:,} streams: {holds}; {calls['statuses']}")
     return reading
 
 
@@ -114,6 +121,7 @@ def growth(readings: Sequence[Reading]) -> dict[str, object]:
         # A reader of the database comes and goes: what was there at the quietest moment of each half is compared.
         "descriptor_growth": _fewest(settled[half:], "descriptors") - _fewest(settled[:half], "descriptors"),
         "thread_growth": _fewest(settled[half:], "threads") - _fewest(settled[:half], "threads"),
+        "task_growth": _fewest(settled[half:], "tasks") - _fewest(settled[:half], "tasks"),
     }
 
 
@@ -147,6 +155,7 @@ def soak_table(figures: Mapping[str, Any]) -> str:
         ("memory, MiB", f"{figures['rss_mib_first']:.1f} to {figures['rss_mib_last']:.1f}"),
         ("more descriptors", f"{figures['descriptor_growth']}"),
         ("more threads", f"{figures['thread_growth']}"),
+        ("more tasks", f"{figures['task_growth']}"),
     ]
     title = f"Soak: {figures['candidates']:,} offers, {figures['transport']} transport"
     return "\n".join([title, "", *(f"  {name:32}{value:>20}" for name, value in rows)])

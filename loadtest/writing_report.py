@@ -71,10 +71,15 @@ def mixed_table(figures: Mapping[str, Any]) -> str:
         f"Everything: the deltas, {shoppers['per_s']:.0f} shoppers/s whose outcomes were {shoppers['outcomes']}, "
         f"and {len(published)} catalogs published, each with another model, in {max(published):.1f} s at most."
     )
+    lag = (
+        f"99.9 % of the loop's turns were late by {figures['loop_lag_p999_ms_without_at_most']:g} ms at most, with "
+        f"everything by {figures['loop_lag_p999_ms_with_everything_at_most']:g} ms, and none by more than "
+        f"{figures['loop_lag_max_ms_with_everything_at_most']:g} ms. {figures['snapshots']} snapshots were written."
+    )
     title = f"RankOffers alone and beside other work: {figures['candidates']:,} offers, "
     title += f"{figures['profiles']:,} profiles, {figures['transport']} transport"
     open_loop = f"Open loop at {figures['rate_rps']:,} calls/s, from the intended send time."
-    return _table(title, rows, [open_loop, _streamed(figures), everything, *_notes(figures)])
+    return _table(title, rows, [open_loop, _streamed(figures), everything, lag, *_notes(figures)])
 
 
 def memory_table(figures: Mapping[str, Any]) -> str:

@@ -125,6 +125,7 @@ class Observing:
         readers: dict[Metric, Callable[[], Reading]] = {
             metrics.LOOP_LAG_SECONDS: lambda: self._loop.lag_s,
             metrics.LOOP_LONGEST_SECONDS: lambda: self._loop.longest_s,
+            metrics.LOOP_TASKS: lambda: len(asyncio.all_tasks()),
             metrics.GC_SECONDS: self._gc.pauses_s.read,
             metrics.MEMORY_BYTES: _resident_bytes,
             metrics.CPU_SECONDS: time.process_time,

@@ -124,6 +124,12 @@ LOOP_LONGEST_SECONDS = Metric(
     "opportune_loop_longest_block_seconds", _G, "seconds",
     "The longest that the event loop was late in the last one to two minutes.",
 )  # fmt: skip
+LOOP_TASKS = Metric(
+    "opportune_loop_tasks",
+    _G,
+    "tasks",
+    "Tasks on the event loop: calls and streams that wait for something, and a few of its own.",
+)
 GC_SECONDS = Metric(
     "opportune_gc_pause_seconds", _H, "seconds",
     "How long a run of the garbage collector held everything up.", ("generation",), _WAIT_S,

@@ -25,6 +25,7 @@ from opportune.v1.decision_service_pb2 import RankOffersRequest, RankOffersRespo
 from opportune.v1.outcome_pb2 import ATTRIBUTION_ATTRIBUTED
 from opportune.v1.outcome_service_pb2 import ReportOutcomesRequest, ReportOutcomesResponse
 from opportune.v1.profile_pb2 import Profile, ProfileDelta
+from prometheus_client import CollectorRegistry, Histogram, start_http_server
 
 LOST = 25
 PROBE = "probe"
@@ -155,6 +156,14 @@ def handlers(service: Service) -> dict[str, Any]:
     }
 
 
+def serve_metrics(address: str) -> None:
+    """Metrics of a loop that has never been late, or anything else."""
+    registry = CollectorRegistry()
+    Histogram("opportune_loop_lag_seconds", "Made up.", buckets=(0.0005, 0.01), registry=registry)
+    host, _, port = address.rpartition(":")
+    start_http_server(int(port), host, registry)
+
+
 async def serve(port: int, data: Path | None, settings: list[str]) -> None:
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
     checks = health.HealthServicer()
@@ -163,6 +172,8 @@ async def serve(port: int, data: Path | None, settings: list[str]) -> None:
         service = SERVICES.get(name, "opportune.v1.ProfileService")
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))
     server.add_insecure_port(f"127.0.0.1:{port}")
+    if "--metrics-listen" in settings:
+        serve_metrics(settings[settings.index("--metrics-listen") + 1])
     await server.start()
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)
     await server.wait_for_termination()

@@ -14,6 +14,7 @@ def readings(slope_mib: float, warm_up_mib: float = 100.0) -> list[Reading]:
             200.0 + min(number, 5) * warm_up_mib / 5 + slope_mib * number / 10,
             30 + (number > 12) + (number % 3),
             9,
+            3 + (number > 12),
         )
         for number in range(1, 21)
     ]
@@ -26,10 +27,10 @@ def test_slope_is_what_memory_grows_by_after_the_warm_up(slope_mib: float) -> No
     assert found["rss_slope_mib_per_100k_calls"] == pytest.approx(slope_mib, abs=0.01)
 
 
-def test_descriptors_and_threads_that_are_not_given_back_are_growth() -> None:
+def test_descriptors_threads_and_tasks_that_are_not_given_back_are_growth() -> None:
     found = growth(readings(0.0))
 
-    assert (found["descriptor_growth"], found["thread_growth"]) == (1, 0)
+    assert (found["descriptor_growth"], found["thread_growth"], found["task_growth"]) == (1, 0, 1)
     assert (found["calls"], found["streams_cancelled"]) == (200_000, 20_000)
 
 

@@ -83,6 +83,7 @@ def test_mixed_compares_rankings_alone_with_those_beside_other_work(left_behind:
     assert {"rank_p99_ms_without", "rank_p99_ms_with", "rank_p99_ms_with_everything"} <= set(figures)
     assert figures["shoppers"]["outcomes"]["ATTRIBUTION_ATTRIBUTED"] > 0
     assert len(figures["published_s"]) >= 1
+    assert figures["loop_lag_max_ms_with_everything_at_most"] == 0.5
     assert "everything" in mixed_table(figures)
     assert not left_behind()
 
