@@ -1,7 +1,6 @@
 """The composition root: builds everything by hand, in order, and closes it in reverse."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -102,33 +101,18 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     door = await open_door(settings, SERVICES, stack)
     observing = Observing(settings)
     await observing.open(stack)
+    # Models are inspected, in a process of their own, while the journal is read.
     inspection = asyncio.create_task(_inspected(settings.models))
     stack.callback(inspection.cancel)
     stores = await open_stores(settings, stack)
     audit = await open_audit(settings, stack)
-    # Millions of entries and pages come, none of them in a cycle.
-    gc.disable()
-    stack.callback(gc.enable)
+    stack.enter_context(tuning.without_collector())
     recovered = await recover(stores.journal, stores.snapshots, stores.ledger)
-    # Models are inspected, in a process of their own, while the journal is read.
-    inspected = await inspection
     watchdog = Watchdog()
-    models = load_models(settings.models, inspected, watchdog) if settings.models else {}
-    manifests = {model_id: model.manifest for model_id, model in models.items()}
+    models = load_models(settings.models, await inspection, watchdog) if settings.models else {}
     service = Service(settings, stores, models, recovered.facts, observing=observing)
-    service.note.start_behind(await stores.decisions.last_number())
-    service.writer.start()
-    stack.push_async_callback(service.writer.close)
-    await finish_erasures(
-        recovered.erased,
-        stores.journal,
-        stores.vault,
-        stores.ledger,
-        service.snapshotter,
-        service.clock,
-        decisions=stores.decisions,
-    )
-    await _serve_catalogs(service, settings.catalog, manifests)
+    await _catch_up(service, recovered.erased, stack)
+    await _serve_catalogs(service, settings.catalog)
     tuning.tune()
     shelf = Shelf(service.state, settings.models, watchdog)
     if service.state.catalog_version:
@@ -140,6 +124,23 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     app = App(service, transport, await transport.start())
     stack.push_async_callback(app.close)
     return app
+
+
+async def _catch_up(service: Service, erased: int, stack: AsyncExitStack) -> None:
+    """Lets the service write behind what there is, and finishes what was not erased to its end."""
+    stores = service.stores
+    service.note.start_behind(await stores.decisions.last_number())
+    service.writer.start()
+    stack.push_async_callback(service.writer.close)
+    await finish_erasures(
+        erased,
+        stores.journal,
+        stores.vault,
+        stores.ledger,
+        service.snapshotter,
+        service.clock,
+        decisions=stores.decisions,
+    )
 
 
 async def _inspected(models: Path | None) -> Mapping[str, str]:
@@ -174,9 +175,10 @@ async def serve(settings: Settings) -> None:
         await app.drain(settings.drain_seconds)
 
 
-async def _serve_catalogs(service: Service, path: Path | None, manifests: Mapping[str, Manifest]) -> None:
+async def _serve_catalogs(service: Service, path: Path | None) -> None:
     """Serves the catalog of the file, or, if there is none or it is the same, the one of the journal."""
     state, known = service.state, service.state.facts.catalog
+    manifests = {model_id: model.manifest for model_id, model in state.models.items()}
     given = None if path is None else _compiled(path.read_text(encoding="utf-8"), manifests)
     if given is not None and (known is None or given.etag != known.etag):
         version = 1 if known is None else known.version + 1

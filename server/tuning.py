@@ -2,6 +2,8 @@
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread that wants the GIL waits before it asks for it.
@@ -16,6 +18,16 @@ _THRESHOLDS = (2_000, 10, 50)
 A request makes some hundred objects without cycles, and they go with it: the default of 700 would walk for nothing.
 With tens of thousands, a single walk would hold up everybody for 10 to 20 ms.
 """
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """For reading millions of entries and pages, none of them in a cycle. `tune` ends it, or else the block."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def tune() -> None:
