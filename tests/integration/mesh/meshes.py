@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 
 from tests.integration.connection import Connection
 from tests.integration.mesh.certificates import SERVER_ID, Authority, caller
@@ -33,11 +34,12 @@ class Mesh:
 @asynccontextmanager
 async def sidecar_of(shop: Mesh, authority: Authority, account: str, healthy: int = 2) -> AsyncIterator[Envoy]:
     """A sidecar of another account's own in front of the same servers, of which so many let it in."""
-    tls = authority.issue(shop.folder / f"{account}-{healthy}-tls", caller(account))
+    folder = Path(mkdtemp(prefix=f"{account}-", dir=shop.folder))
+    tls = authority.issue(folder / "tls", caller(account))
     # Of a stranger's authority, too, the sidecar itself trusts the servers.
     (tls / "ca.crt").write_bytes((shop.folder / "caller-tls" / "ca.crt").read_bytes())
     ports = [sidecar.ports["inbound"] for sidecar in shop.sidecars]
-    async with outbound(shop.folder / f"{account}-{healthy}", tls, ports) as envoy:
+    async with outbound(folder / "envoy", tls, ports) as envoy:
         await envoy.until_checked("opportune", 4)
         await envoy.until_healthy("opportune", healthy)
         yield envoy

@@ -39,6 +39,15 @@ def test_misspelt_field_of_istio_is_refused(kind: str, field: str) -> None:
         validate(resource, "1.37", strict=True)
 
 
+def test_policy_that_allows_everybody_is_refused() -> None:
+    resource = of_kind("overlays/istio", "AuthorizationPolicy")[0]
+    assert resource["spec"]["action"] == "ALLOW"
+    del resource["spec"]["rules"][0]["from"]
+
+    with pytest.raises(jsonschema.ValidationError, match="'from' is a required property"):
+        jsonschema.validate(resource, {**SCHEMAS, "$ref": "#/$defs/AuthorizationPolicy"})
+
+
 def test_base_has_all_that_a_deployment_is_made_of() -> None:
     kinds = sorted(resource["kind"] for resource in resources("base"))
 
