@@ -11,6 +11,11 @@ import sys
 from typing import NamedTuple
 
 
+NICE = 10
+"""How far such a process stands back: a tenth of a core is left to it where the server takes all, so that an operator who
+publishes a catalog to a server under load is answered. (Idle priority would cost rankings less, and starve.)"""
+
+
 class Ended(NamedTuple):
     """What a process wrote to its standard output, and its exit code; minus a signal's number if that ended it."""
 
@@ -34,17 +39,13 @@ async def run_elsewhere(module: str, *arguments: str, given: bytes = b"", is_qui
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL if is_quiet else None,
     )
-    _stand_back(process.pid)
+    # From its first instruction on: importing is a good part of the work.
+    os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
     try:
         return await asyncio.to_thread(_converse, process, given)
     finally:
         # Without effect on one that has ended. The thread collects what is left of it.
         process.kill()
-
-
-def _stand_back(pid: int) -> None:
-    """Rankings, and the threads that carry them, come first: whoever wakes up takes the core from this process."""
-    os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _converse(process: subprocess.Popen[bytes], given: bytes) -> Ended:
