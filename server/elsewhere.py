@@ -10,10 +10,11 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-
 NICE = 10
-"""How far such a process stands back: a tenth of a core is left to it where the server takes all, so that an operator who
-publishes a catalog to a server under load is answered. (Idle priority would cost rankings less, and starve.)"""
+"""How far such a process stands back: where the server takes a whole core, a tenth is left to it.
+
+So an operator who publishes a catalog to a busy server is answered; at idle priority that would wait for the night.
+"""
 
 
 class Ended(NamedTuple):
