@@ -29,7 +29,7 @@ from loadtest.probe import NotRankedError
 from loadtest.rank import RankOptions, rank
 from loadtest.read_back import NotKeptError
 from loadtest.recover import RecoverOptions, recover
-from loadtest.replay import ReplayOptions, replay, replay_table
+from loadtest.replay import NotReplayedError, ReplayOptions, replay, replay_table
 from loadtest.report import guarded_table, rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
 from loadtest.serving import ServerFailedError
@@ -53,6 +53,7 @@ FAILURES = (
     NotRankedError,
     NotKeptError,
     MiscountedError,
+    NotReplayedError,
     OvershotError,
     RejectedError,
     TimeoutError,

@@ -2,7 +2,8 @@
 
 On a shared machine the same server can look ten times slower for a second. The kernel counts what the
 hypervisor took (steal) and what other processes used, so disturbed windows are repeated, a bounded number of
-times, and if calm never comes the calmest are taken and the disturbance is reported.
+times, and if calm never comes the calmest are taken and the disturbance is reported. A window in which calls failed
+always counts: a busy machine is no excuse for that.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,11 +26,13 @@ def in_turn(measures: Sequence[Callable[[], Window]], wanted: int, rounds_max: i
 
 
 def calmest(windows: Sequence[Window], wanted: int) -> list[Window]:
-    """All calm windows, or if they are too few the calmest."""
-    calm = [window for window in windows if is_calm(window)]
-    if len(calm) >= wanted:
-        return calm
-    return sorted(windows, key=lambda window: window.steal_percent + window.others_percent)[:wanted]
+    """All calm windows, or if they are too few the calmest; and all in which calls failed."""
+    failed = [window for window in windows if window.errors]
+    rest = [window for window in windows if not window.errors]
+    calm = [window for window in rest if is_calm(window)]
+    if len(calm) + len(failed) < wanted:
+        calm = sorted(rest, key=lambda window: window.steal_percent + window.others_percent)[: wanted - len(failed)]
+    return [*calm, *failed]
 
 
 def is_calm(window: Window) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
-from opportune.v1.decision_pb2 import Rung
+from opportune.v1.decision_pb2 import Decision, Rung
 from opportune.v1.decision_service_pb2 import RankOffersResponse
 
 from loadtest.became import BUCKET_S, LOST, Row, became_of, percentile_ms
@@ -32,6 +32,9 @@ PATIENCE_S = 3.0
 
 SAMPLE_EVERY = 64
 
+Stage = tuple[float, float]
+"""Calls a second, and for how many seconds."""
+
 
 class Flood:
     """Sends requests to one server, and keeps a row for each call."""
@@ -43,7 +46,7 @@ class Flood:
         self._poll = select.epoll()
         for _ in range(CONNECTIONS):
             self._connect()
-        self._requests: dict[int, list[Request]] = {}
+        self._requests: dict[int, Iterator[Request]] = {}
         self.rows: list[Row] = []
         self.lateness: list[float] = []
         self._messages: list[bytes] = []
@@ -68,14 +71,15 @@ class Flood:
     def _prepared(self, timeout_ms: int) -> Iterator[Request]:
         if timeout_ms not in self._requests:
             headers = request_headers(METHOD, self._address, timeout_ms)
-            self._requests[timeout_ms] = [Request(headers, payload) for payload in self._payloads]
+            # One run goes on where the last one ended: nobody is asked for more often than others.
+            self._requests[timeout_ms] = itertools.cycle([Request(headers, payload) for payload in self._payloads])
             gc.collect()
             gc.freeze()
-        return itertools.cycle(self._requests[timeout_ms])
+        return self._requests[timeout_ms]
 
-    def open(self, rate_rps: float, seconds: float, timeout_ms: int, seed: int) -> None:
-        """Sends calls when they are due, whatever becomes of those before."""
-        requests, due = self._prepared(timeout_ms), poisson(rate_rps, seconds, seed)
+    def open(self, stages: Sequence[Stage], timeout_ms: int, seed: int) -> None:
+        """Sends calls when they are due, whatever becomes of those before; one stage follows on another at once."""
+        requests, due = self._prepared(timeout_ms), due_in(stages, seed)
         self._begin()
         turns, start, at = itertools.cycle(self._connections), self._start, 0
         while at < len(due):
@@ -114,34 +118,51 @@ class Flood:
 
     def _finish(self) -> None:
         give_up = perf_counter() + PATIENCE_S
-        while any(connection.flying for connection in self._connections) and perf_counter() < give_up:
+        while not all(connection.is_idle for connection in self._connections) and perf_counter() < give_up:
             self._turn()
         for connection in self._connections:
-            for due in connection.flying.values():
+            for due in connection.give_up():
                 self.rows.append((due - self._start, perf_counter() - due, LOST))
-            connection.flying.clear()
 
-    def rungs(self) -> Counter[str]:
-        """What some of the answers were like."""
-        return Counter(
-            Rung.Name(RankOffersResponse.FromString(message).decision.rung) for message in self._messages if message
-        )
+    def sampled(self) -> list[Decision]:
+        """Some of the answers."""
+        return [RankOffersResponse.FromString(message).decision for message in self._messages if message]
+
+
+def due_in(stages: Sequence[Stage], seed: int) -> list[float]:
+    """When calls are due, in seconds from the start of the first stage."""
+    due: list[float] = []
+    began_s = 0.0
+    for number, (rate_rps, seconds) in enumerate(stages):
+        due += [began_s + offset for offset in poisson(rate_rps, seconds, seed + number) if offset < seconds]
+        began_s += seconds
+    return due
 
 
 def run(flood: Flood, command: dict[str, Any]) -> dict[str, Any]:
-    """Runs a command `{"loop": "closed" | "open", ...}`, and says what came of its calls."""
-    seconds, timeout_ms = command["seconds"], command["timeout_ms"]
+    """Runs a command `{"loop": "closed" | "some" | "open", ...}`, and says what came of its calls.
+
+    Of an open loop the last stage counts; what was before it, a warm-up or a rush, is only its past.
+    """
+    seconds, timeout_ms = command.get("seconds", 0.0), command["timeout_ms"]
     if command["loop"] == "some":
         flood.closed(command["callers"], 0.0, timeout_ms, command["calls"])
-        seconds, warm_up_s = max((row[0] for row in flood.rows), default=0.0) + BUCKET_S, 0.0
+        seconds, before_s = max((row[0] for row in flood.rows), default=0.0) + BUCKET_S, 0.0
     elif command["loop"] == "closed":
         flood.closed(command["callers"], seconds, timeout_ms)
-        warm_up_s = 0.0
+        before_s = 0.0
     else:
-        warm_up_s = command["warm_up_s"]
-        flood.open(command["rate_rps"], warm_up_s + seconds, timeout_ms, command["seed"])
-    became = became_of(flood.rows, warm_up_s, warm_up_s + seconds, timeout_ms / 1_000)
-    return {**became, "rungs": flood.rungs(), "lateness_p99_ms": percentile_ms(flood.lateness, 99)}
+        *before, (_, seconds) = stages = command["stages"]
+        before_s = sum(stage_s for _, stage_s in before)
+        flood.open(stages, timeout_ms, command["seed"])
+    answers = flood.sampled()
+    return {
+        **became_of(flood.rows, before_s, before_s + seconds, timeout_ms / 1_000),
+        "ran_s": before_s + seconds,
+        "rungs": Counter(Rung.Name(decision.rung) for decision in answers),
+        "offers_mean": sum(len(decision.offers) for decision in answers) / max(len(answers), 1),
+        "lateness_p99_ms": percentile_ms(flood.lateness, 99),
+    }
 
 
 def serve(address: str, file: Path) -> None:

@@ -1,7 +1,8 @@
 """The scenario `guarded`: what a call costs more on a server that knows its callers and is watched.
 
-Two servers of one workload in turn, saturated: one open and silent, and one with static tokens, metrics, and log lines
-as JSON. Both have the same limits, which cannot be switched off; the difference is what the rest costs.
+Three servers of one workload in turn, saturated: one open and silent; one with static tokens, metrics that are scraped
+every second, and logs as JSON as they are by default; and one that also writes a line for every call. All have the same
+limits, which cannot be switched off; the difference is what the rest costs.
 """
 
 import contextlib
@@ -11,9 +12,10 @@ from pathlib import Path
 
 from loadtest.credentials import known_tokens
 from loadtest.saturation import Saturation, saturate
-from loadtest.serving import HOST, ServeCommand, free_port, opportune
+from loadtest.serving import ServeCommand, opportune
 from loadtest.setting import now, setting
 from loadtest.stage import ranking, synthetic, workspace
+from loadtest.watching import Watching, metrics_address
 from loadtest.workload import Workload
 
 
@@ -35,10 +37,14 @@ def guarded(options: GuardedOptions, serve: ServeCommand = opportune) -> dict[st
         workload = synthetic(directory / "workload", options.offers, options.profiles)
         tokens = directory / "tokens"
         tokens.write_text(known_tokens())
-        watched = with_guards(serve, tokens)
-        bare = stack.enter_context(ranking("open", directory, workload, options.transport, serve))
-        full = stack.enter_context(ranking("guarded", directory, workload, options.transport, watched, known=True))
-        without, with_all = saturate([bare.target, full.target], options.windows)
+        targets = [stack.enter_context(ranking("open", directory, workload, options.transport, serve)).target]
+        for name, settings in (("guarded", ()), ("logged", ("--log-sample", "1"))):
+            metrics = metrics_address()
+            command = with_guards(serve, tokens, metrics, *settings)
+            ranked = stack.enter_context(ranking(name, directory, workload, options.transport, command, known=True))
+            stack.enter_context(Watching(metrics).open())
+            targets.append(ranked.target)
+        without, with_all, with_lines = saturate(targets, options.windows)
     return {
         "scenario": "guarded",
         "transport": options.transport,
@@ -46,18 +52,20 @@ def guarded(options: GuardedOptions, serve: ServeCommand = opportune) -> dict[st
         "profiles": options.profiles,
         "open": _figures(without),
         "guarded": _figures(with_all),
+        "logged": _figures(with_lines),
         "added_us_per_call": with_all.cpu_us_per_call - without.cpu_us_per_call,
+        "added_us_per_call_with_lines": with_lines.cpu_us_per_call - without.cpu_us_per_call,
         "cpu_ratio": with_all.cpu_us_per_call / without.cpu_us_per_call,
         "windows": options.windows,
-        **setting([without, with_all], started),
+        **setting([without, with_all, with_lines], started),
     }
 
 
-def with_guards(serve: ServeCommand, tokens: Path) -> ServeCommand:
+def with_guards(serve: ServeCommand, tokens: Path, metrics: str, *settings: str) -> ServeCommand:
     """The same server, which asks callers who they are, counts, and logs."""
 
     def command(workload: Workload, port: int, transport: str) -> Sequence[str]:
-        watching = ["--metrics-listen", f"{HOST}:{free_port()}", "--log-format", "json"]
+        watching = ["--metrics-listen", metrics, "--log-format", "json", *settings]
         return [*serve(workload, port, transport), "--tokens", str(tokens), *watching]
 
     return command

@@ -113,6 +113,11 @@ class Connection:
                 sent = 0
             self._unsent = pending[sent:]
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every call has ended."""
+        return not self.flying and not self._held
+
     def read(self) -> None:
         """Takes in what has arrived.
 
@@ -165,6 +170,13 @@ class Connection:
         if self._taken > _WINDOW // 2:
             self._out.append(frame(_WINDOW_UPDATE, 0, 0, struct.pack(">L", self._taken)))
             self._taken = 0
+
+    def give_up(self) -> list[float]:
+        """What was noted of the calls that have not ended, sent or not; what becomes of them is nobody's any more."""
+        left = [*self.flying.values(), *(note for _, note in self._held)]
+        self.flying.clear()
+        self._held.clear()
+        return left
 
     def close(self) -> None:
         """Hangs up."""

@@ -2,7 +2,10 @@
 
 1. Saturated, closed loop with patient callers: the rate that everything else is a multiple of.
 2. Open loop at 0.5, 1, 2 and 4 times that rate, every call with a deadline of 100 ms.
-3. Half of it again, at once: how long it takes until all is well.
+3. Four times that rate, and half of it without a pause in between: how long it takes until all is well.
+
+What counts as late is whatever is neither answered in time nor refused, however it ends: a transport that ends calls at
+their deadlines itself has no late answers, but calls that were taken and came to nothing.
 
 The generator is `flood.py`, which costs a tenth of what a ranking does, for the saturated rate as well.
 """
@@ -12,7 +15,7 @@ import json
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -39,7 +42,7 @@ PATIENT_MS = 10_000
 CALLERS = (32, 64, 128)
 SATURATED_S, WINDOWS = 2.0, 3
 WARM_UP_S = 1.0
-RECOVERY_S = 4.0
+RUSH_S, RECOVERY_S = 3.0, 4.0
 TRIES = 2
 REQUESTS = 20_000
 """Of so many customers each comes too seldom for its caps to make rankings cheaper from load to load."""
@@ -95,11 +98,11 @@ class Flooder:
         """The server's `host:port`."""
         return self._server.address
 
-    def open(self, rate_rps: float, seconds: float, warm_up_s: float) -> dict[str, Any]:
-        """Calls at a rate, whatever becomes of them; their times are others in each run."""
-        self._runs += 1
-        what = {"rate_rps": rate_rps, "seconds": seconds, "warm_up_s": warm_up_s, "seed": self._runs}
-        return self._run({"loop": "open", "timeout_ms": DEADLINE_MS, **what})
+    def open(self, *stages: tuple[float, float]) -> dict[str, Any]:
+        """Calls at rates for so many seconds each, whatever becomes of them; the last stage counts."""
+        # Far apart, as each stage has a seed of its own.
+        self._runs += 100
+        return self._run({"loop": "open", "timeout_ms": DEADLINE_MS, "stages": stages, "seed": self._runs})
 
     def _run(self, command: dict[str, object]) -> dict[str, Any]:
         machine_time, own_s, server_s = MachineTime.now(), cpu_seconds(os.getpid()), cpu_seconds(self._server.pid)
@@ -129,8 +132,9 @@ def overload(options: OverloadOptions, serve: ServeCommand = opportune) -> dict[
             stack.enter_context(spinners())
         saturated = _saturate(flooder)
         steps = [_step(flooder, load, load * saturated["rate_rps"], options.seconds) for load in LOADS]
-        say(f"Half of it again, for {RECOVERY_S:.0f} s")
-        after = flooder.open(saturated["rate_rps"] / 2, RECOVERY_S, 0.0)
+        say(f"{LOADS[-1]:g} x for {RUSH_S:.0f} s, then half of it for {RECOVERY_S:.0f} s")
+        rush, calm = LOADS[-1] * saturated["rate_rps"], saturated["rate_rps"] / 2
+        after = flooder.open((rush, RUSH_S), (calm, RECOVERY_S))
     return {
         "scenario": "overload",
         "transport": options.transport,
@@ -149,8 +153,17 @@ def overload(options: OverloadOptions, serve: ServeCommand = opportune) -> dict[
 
 
 @contextlib.contextmanager
-def flooded(directory: Path, options: "Flooding", serve: ServeCommand) -> Iterator[tuple["Flooder", float]]:
-    """A server with profiles and a flood aimed at it; and how many offers are eligible on average."""
+def flooded(
+    directory: Path,
+    options: "Flooding",
+    serve: ServeCommand,
+    asked: Callable[[list[bytes]], list[bytes]] = lambda requests: requests,
+) -> Iterator[tuple["Flooder", float]]:
+    """A server with profiles and a flood aimed at it; and how many offers are eligible on average.
+
+    Args:
+        asked: Makes of the workload's requests those that are sent.
+    """
     workload, port = synthetic(directory / "workload", options.offers, options.profiles), free_port()
     say(f"Starting the server: {options.offers:,} offers, {options.transport} transport")
     with serving(serve(workload, port, options.transport), port, directory / "server.log", is_healthy) as server:
@@ -158,7 +171,7 @@ def flooded(directory: Path, options: "Flooding", serve: ServeCommand) -> Iterat
         load_profiles(server.address, workload.deltas())
         requests = workload.requests(REQUESTS)
         sample = probe(server.address, requests)
-        write_payloads(directory / "requests", requests)
+        write_payloads(directory / "requests", asked(requests))
         command = ["-m", "loadtest.flood", server.address, str(directory / "requests")]
         with child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             yield Flooder(process, server), sample.eligible_mean
@@ -192,7 +205,7 @@ def _step(flooder: Flooder, load: float, rate_rps: float, seconds: float) -> dic
     """One load; once more if the machine was not there for it."""
     for tries in range(TRIES):
         say(f"{load:g} x: {rate_rps:,.0f} calls/s for {WARM_UP_S + seconds:.0f} s")
-        window = flooder.open(rate_rps, seconds, WARM_UP_S)
+        window = flooder.open((rate_rps, WARM_UP_S), (rate_rps, seconds))
         if window["steal_percent"] <= STEAL_PERCENT_MAX or tries + 1 == TRIES:
             break
     return figures(load, window)
@@ -201,31 +214,31 @@ def _step(flooder: Flooder, load: float, rate_rps: float, seconds: float) -> dic
 def figures(load: float, window: Mapping[str, Any]) -> dict[str, object]:
     """What is reported of a window: rates a second."""
     seconds, statuses = window["seconds"], window["statuses"]
-    # grpcio's core refuses with CANCELLED; nothing else here cancels.
-    refused = statuses.get("RESOURCE_EXHAUSTED", 0) + statuses.get("CANCELLED", 0)
     return {
         "load": load,
         "offered_rps": window["offered"] / seconds,
         "goodput_rps": window["good"] / seconds,
-        "refused_rps": refused / seconds,
+        "refused_rps": window["refused"] / seconds,
         "late_rps": window["late"] / seconds,
         "expired_rps": statuses.get("DEADLINE_EXCEEDED", 0) / seconds,
-        "late_ratio": window["late"] / max(window["good"] + window["late"], 1),
+        "late_ratio": window["missed"] / max(window["good"] + window["missed"], 1),
         "p50_ms": window["p50_ms"],
         "p99_ms": window["p99_ms"],
+        "refused_p99_ms": window["refused_p99_ms"],
         "generator_lateness_p99_ms": window["lateness_p99_ms"],
         "statuses": statuses,
         "rungs_sampled": dict(window["rungs"]),
-        "server_cores": window["server_cpu_s"] / (seconds + (WARM_UP_S if load else 0)),
-        "generator_cores": window["generator_cpu_s"] / (seconds + (WARM_UP_S if load else 0)),
+        "offers_mean_sampled": window["offers_mean"],
+        "server_cores": window["server_cpu_s"] / window["ran_s"],
+        "generator_cores": window["generator_cpu_s"] / window["ran_s"],
         "steal_percent": window["steal_percent"],
         "others_percent": window["others_percent"],
     }
 
 
 def ratios(saturated_rps: float, steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The goodput of loads that are too much, by the best of those that are not; and the most late answers of any."""
-    peak_rps = max(saturated_rps, *(step["goodput_rps"] for step in steps if step["load"] <= 1))
+    """The goodput of loads that are too much by the best of all, and the largest share of calls that were missed."""
+    peak_rps = max(saturated_rps, *(step["goodput_rps"] for step in steps))
     return {
         "peak_rps": peak_rps,
         **{f"goodput_ratio_{step['load']:g}x": step["goodput_rps"] / peak_rps for step in steps if step["load"] > 1},
@@ -247,13 +260,19 @@ def overload_table(figures: Mapping[str, Any]) -> str:
     ]
     notes = [
         f"Goodput at 2 x {figures['goodput_ratio_2x']:.2f}, at 4 x {figures['goodput_ratio_4x']:.2f} of the peak; "
-        f"late {100 * figures['late_ratio']:.2f} % of answers; back to normal after {figures['recovery_s']:.2f} s.",
+        f"late {100 * figures['late_ratio']:.2f} % of what was not refused; {_recovered(figures['recovery_s'])}.",
+        f"Refusals took {max(step['refused_p99_ms'] for step in figures['steps']):.1f} ms at p99; "
+        f"at 4 x an answer had {figures['steps'][-1]['offers_mean_sampled']:.1f} offers.",
         f"Calls a second. Server CPU {saturated['server_cpu_us_per_call']:.0f} µs/call when saturated, generator "
         f"{saturated['generator_cpu_us_per_call']:.0f}. "
         f"Steal at most {max(step['steal_percent'] for step in figures['steps']):.2f} %, "
         f"other processes at most {max(step['others_percent'] for step in figures['steps']):.1f} %.",
     ]
     return "\n".join([title, "", head, *rows, "", *notes])
+
+
+def _recovered(recovery_s: float | None) -> str:
+    return "not back to normal" if recovery_s is None else f"back to normal after {recovery_s:.2f} s"
 
 
 def _rungs(sampled: Mapping[str, int]) -> str:

@@ -38,8 +38,16 @@ class ReplayOptions:
     transport: str = "native"
 
 
+class NotReplayedError(Exception):
+    """Some decisions were not found again: what is said of the rest says nothing of them."""
+
+
 def replay(options: ReplayOptions) -> dict[str, object]:
-    """Runs the scenario and returns its figures as they go into the JSON file."""
+    """Runs the scenario and returns its figures as they go into the JSON file.
+
+    Raises:
+        NotReplayedError: some decisions were not replayed.
+    """
     started, began = now(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="opportune-replay-") as folder:
         data, models = Path(folder) / "data", Path(folder) / "models"
@@ -48,6 +56,8 @@ def replay(options: ReplayOptions) -> dict[str, object]:
         lived_s = time.perf_counter() - began
         say(f"{options.decisions:,} decisions made in {lived_s:.0f} s; replaying them")
         figures = _replayed(data, models)
+    if figures["replayed"] != options.decisions:
+        raise NotReplayedError(f"{figures['replayed']:,} of {options.decisions:,} decisions were replayed")
     return {
         "scenario": "replay",
         **figures,

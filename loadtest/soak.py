@@ -2,10 +2,15 @@
 
 Rounds of rankings and of streams that their callers cancel, on one server with a data folder. After each round its
 memory, descriptors, threads and tasks are read; the first rounds fill caches and do not count.
+
+Few customers are asked for again and again, so that what is kept of each is full soon. As their caps leave them nothing
+then, for every second customer a ranking is only tried out: that holds nothing, and goes on having a full answer.
 """
 
 import asyncio
 import contextlib
+import statistics
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +19,13 @@ from typing import Any, NamedTuple
 import grpc
 import grpc.aio
 import numpy as np
+from opportune.v1.decision_service_pb2 import RankOffersRequest
 from opportune.v1.profile_service_pb2 import StreamProfileDeltasRequest
 
 from loadtest.delta_stream import METHOD
 from loadtest.machine import machine
 from loadtest.overload import Flooder, flooded
+from loadtest.probe import NotRankedError
 from loadtest.procfs import PROC, MachineTime, resident_bytes
 from loadtest.progress import say
 from loadtest.serving import durable
@@ -31,6 +38,9 @@ AT_ONCE = 16
 ROUNDS = 20
 WARM_UP_SHARE, WARM_UP_CALLS = 0.25, 25_000
 """Caches are full, and the allocator has its arenas, after both of these, or after half of a short run."""
+
+OFFERS_MEAN_MIN = 2.0
+"""Half of the rankings are tried out, and have ten offers or as many as there are; those of the rest run dry."""
 
 STREAM_S = 30.0
 SOURCES = 8
@@ -49,7 +59,7 @@ class SoakOptions:
 
 
 class Reading(NamedTuple):
-    """What a server holds after so many calls."""
+    """What a server holds after so many calls that were answered, with so many offers in the mean of a sample."""
 
     calls: int
     streams: int
@@ -57,19 +67,27 @@ class Reading(NamedTuple):
     descriptors: int
     threads: int
     tasks: int
+    offers_mean: float
 
 
 def soak(options: SoakOptions) -> dict[str, object]:
-    """Runs the scenario and returns its figures as they go into the JSON file."""
+    """Runs the scenario and returns its figures as they go into the JSON file.
+
+    Raises:
+        NotRankedError: calls failed, or their answers were empty: what a server holds then says nothing.
+    """
     started, machine_before = now(), MachineTime.now()
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(workspace())
         metrics = metrics_address()
         settings = ("--decision-log-mib", "64", "--snapshot-entries", "50000", "--metrics-listen", metrics)
         command = durable(directory / "data", *settings)
-        flooder, _ = stack.enter_context(flooded(directory, options, command))
+        flooder, _ = stack.enter_context(flooded(directory, options, command, every_second_tried_out))
         watching = Watching(metrics)
-        readings = [_round(flooder, watching, options, number) for number in range(1, ROUNDS + 1)]
+        readings: list[Reading] = []
+        for number in range(1, ROUNDS + 1):
+            before = readings[-1].calls if readings else 0
+            readings.append(_round(flooder, watching, options, number, before))
     return {
         "scenario": "soak",
         "transport": options.transport,
@@ -83,23 +101,34 @@ def soak(options: SoakOptions) -> dict[str, object]:
     }
 
 
-def _round(flooder: Flooder, watching: Watching, options: SoakOptions, number: int) -> Reading:
-    calls = flooder.some(CALLERS, options.calls * number // ROUNDS - options.calls * (number - 1) // ROUNDS)
+def _round(flooder: Flooder, watching: Watching, options: SoakOptions, number: int, before: int) -> Reading:
+    ran = flooder.some(CALLERS, options.calls * number // ROUNDS - options.calls * (number - 1) // ROUNDS)
     streams = options.streams * number // ROUNDS - options.streams * (number - 1) // ROUNDS
     asyncio.run(cancel_streams(flooder.address, streams))
     pid = flooder.pid
     reading = Reading(
-        calls=options.calls * number // ROUNDS,
+        calls=before + ran["statuses"].get("OK", 0),
         streams=options.streams * number // ROUNDS,
         rss_mib=resident_bytes(pid) / MIB,
         descriptors=_count(PROC / str(pid) / "fd"),
         threads=_count(PROC / str(pid) / "task"),
         tasks=round(watching.scrape()[TASKS]),
+        offers_mean=ran["offers_mean"],
     )
     holds = f"{reading.rss_mib:.1f} MiB, {reading.descriptors} descriptors, {reading.threads} threads"
     holds += f", {reading.tasks} tasks"
-    say(f"{reading.calls:,} calls, {reading.streams:,} streams: {holds}; {calls['statuses']}")
+    say(f"{reading.calls:,} calls, {reading.streams:,} streams: {holds}; {reading.offers_mean:.1f} offers")
+    if ran["statuses"].keys() - {"OK"} or reading.offers_mean < OFFERS_MEAN_MIN:
+        raise NotRankedError(f"{ran['statuses']}, {reading.offers_mean:.1f} offers in the mean")
     return reading
+
+
+def every_second_tried_out(requests: list[bytes]) -> list[bytes]:
+    """Requests that only try out what they ask, for every second of the customers."""
+    asked = [RankOffersRequest.FromString(request) for request in requests]
+    for request in asked:
+        request.validate_only = zlib.crc32(request.customer_id.encode()) % 2 == 0
+    return [request.SerializeToString() for request in asked]
 
 
 def _count(folder: Path) -> int:
@@ -115,6 +144,7 @@ def growth(readings: Sequence[Reading]) -> dict[str, object]:
     return {
         "calls": last.calls,
         "streams_cancelled": last.streams,
+        "offers_mean": statistics.fmean(each.offers_mean for each in settled),
         "rss_slope_mib_per_100k_calls": 1e5 * float(slope),
         "rss_mib_first": first.rss_mib,
         "rss_mib_last": last.rss_mib,
@@ -150,6 +180,7 @@ def soak_table(figures: Mapping[str, Any]) -> str:
     """The scenario as a table."""
     rows = [
         ("rankings", f"{figures['calls']:,}"),
+        ("offers of an answer, mean", f"{figures['offers_mean']:.1f}"),
         ("streams cancelled", f"{figures['streams_cancelled']:,}"),
         ("memory, MiB per 100,000 calls", f"{figures['rss_slope_mib_per_100k_calls']:.2f}"),
         ("memory, MiB", f"{figures['rss_mib_first']:.1f} to {figures['rss_mib_last']:.1f}"),

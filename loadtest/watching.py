@@ -53,7 +53,8 @@ class Watching:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.snapshots = 0
-        self._age_s = float("inf")
+        # Of the first look nobody knows whether the snapshot was there before.
+        self._age_s = 0.0
 
     def scrape(self) -> Scrape:
         """All samples of now.

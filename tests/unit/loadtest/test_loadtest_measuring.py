@@ -76,6 +76,13 @@ def test_without_calm_the_least_disturbed_windows_are_taken_and_the_rounds_end()
     assert calmest(windows, 2) == [windows[1], windows[2]]
 
 
+def test_window_in_which_calls_failed_counts_however_busy_the_machine_was() -> None:
+    failed = replace(CALM, steal_percent=30.0, statuses=Counter({"OK": 9, "UNAVAILABLE": 1}))
+
+    assert calmest([CALM, failed, CALM], 2) == [CALM, CALM, failed]
+    assert calmest([failed, replace(CALM, steal_percent=9.0)], 1) == [failed]
+
+
 def test_measures_take_turns() -> None:
     order: list[str] = []
 

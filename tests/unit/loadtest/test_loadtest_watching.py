@@ -53,7 +53,7 @@ def test_samples_with_other_labels_are_left_out(registry: CollectorRegistry, wat
 def test_each_snapshot_is_noted() -> None:
     watching = Watching("127.0.0.1:1")
 
-    for scrape in ({}, {SNAPSHOT_AGE: 0.2}, {SNAPSHOT_AGE: 1.2}, {SNAPSHOT_AGE: 0.1}):
+    for scrape in ({SNAPSHOT_AGE: 7.0}, {}, {SNAPSHOT_AGE: 0.2}, {SNAPSHOT_AGE: 1.2}, {SNAPSHOT_AGE: 0.1}):
         watching._look_at(scrape)
 
     assert watching.snapshots == 2
