@@ -24,8 +24,8 @@ from loadtest.machine import machine
 from loadtest.procfs import MachineTime, cpu_seconds
 from loadtest.progress import say
 from loadtest.recover import NO_SNAPSHOTS, take_snapshot
-from loadtest.restart import started
-from loadtest.serving import HOST, durable, empty, free_port, is_connected
+from loadtest.restart import STEP_S, listens, started
+from loadtest.serving import HOST, durable, empty, free_port
 from loadtest.setting import now
 from loadtest.transport import DEADLINE_S, METHOD
 
@@ -123,11 +123,13 @@ def _start_empty(directory: Path, request: bytes, reply: bytes) -> float:
     file, port = directory / "reply.bin", free_port()
     file.write_bytes(reply)
     began_s = time.monotonic()
-    with child(empty(file, port)), grpc.insecure_channel(f"{HOST}:{port}") as channel:
-        while not is_connected(channel):
-            pass
-        channel.unary_unary(METHOD)(request, timeout=DEADLINE_S)
-        return time.monotonic() - began_s
+    with child(empty(file, port)):
+        # As for ours: a channel that has found nobody would wait a second before it looks again.
+        while not listens(port):
+            time.sleep(STEP_S)
+        with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+            channel.unary_unary(METHOD)(request, timeout=DEADLINE_S)
+            return time.monotonic() - began_s
 
 
 def _median_ms(calls_s: Iterable[Sequence[float]]) -> float:

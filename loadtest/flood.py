@@ -160,6 +160,7 @@ def run(flood: Flood, command: dict[str, Any]) -> dict[str, Any]:
         **became_of(flood.rows, before_s, before_s + seconds, timeout_ms / 1_000),
         "ran_s": before_s + seconds,
         "rungs": Counter(Rung.Name(decision.rung) for decision in answers),
+        "sampled": len(answers),
         "offers_mean": sum(len(decision.offers) for decision in answers) / max(len(answers), 1),
         "lateness_p99_ms": percentile_ms(flood.lateness, 99),
     }

@@ -88,7 +88,7 @@ def _serving(process: subprocess.Popen[str], port: int, log: Path) -> grpc.Chann
     A channel that has found nobody waits longer and longer before it looks again, so a plain socket looks first.
     """
     give_up = time.monotonic() + READY_WITHIN_S
-    while not _listens(port):
+    while not listens(port):
         if process.poll() is not None or time.monotonic() > give_up:
             raise ServerFailedError(f"No server came up (exit {process.poll()}):\n{log.read_text()}")
         time.sleep(STEP_S)
@@ -100,7 +100,8 @@ def _serving(process: subprocess.Popen[str], port: int, log: Path) -> grpc.Chann
     return channel
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on a port of the loopback interface."""
     try:
         socket.create_connection((HOST, port), timeout=1).close()
     except OSError:

@@ -8,8 +8,8 @@ def test_soak_counts_what_a_server_holds(transport: str) -> None:
 
     calls = figures["calls"]
     assert isinstance(calls, int)
-    # Callers who have sent a call when there are enough wait for it, too.
-    assert 400 <= calls <= 400 + 20 * 16
+    # Callers who have sent a call when there are enough wait for it, too, and some send one more meanwhile.
+    assert 400 <= calls <= 400 + 20 * 2 * 16
     assert figures["streams_cancelled"] == 80
     assert isinstance(figures["rss_slope_mib_per_100k_calls"], float)
     readings = figures["readings"]

@@ -83,20 +83,22 @@ def test_server_that_ends_at_once_is_named_with_its_log_and_leaves_no_process(
 def test_guarded_compares_an_open_server_with_one_that_knows_its_callers(
     monkeypatch: pytest.MonkeyPatch, left_behind: Callable[[], set[int]]
 ) -> None:
-    monkeypatch.setattr("loadtest.guarded.with_guards", lambda serve, tokens: serve)
+    monkeypatch.setattr("loadtest.guarded.with_guards", lambda serve, tokens, metrics, *settings: serve)
 
     figures: dict[str, Any] = guarded(GuardedOptions(20, 900, "grpcio", windows=1), fake)
 
     assert figures["errors"] == 0
-    costs = [figures[side]["cpu_us_per_call"] for side in ("open", "guarded")]
+    costs = [figures[side]["cpu_us_per_call"] for side in ("open", "guarded", "logged")]
     assert figures["added_us_per_call"] == pytest.approx(costs[1] - costs[0])
-    assert "Added by them" in guarded_table(figures)
+    assert figures["added_us_per_call_with_lines"] == pytest.approx(costs[2] - costs[0])
+    assert "Added to a call" in guarded_table(figures)
     assert not left_behind()
 
 
 def test_guards_are_settings_that_servers_have(tmp_path: Path) -> None:
-    command = with_guards(fake, tmp_path / "tokens")(SyntheticWorkload(tmp_path, 5, 5, date(2026, 11, 1)), 1, "native")
+    guards = with_guards(fake, tmp_path / "tokens", "127.0.0.1:1", "--log-sample", "1")
+    command = guards(SyntheticWorkload(tmp_path, 5, 5, date(2026, 11, 1)), 1, "native")
 
     flags = [part.removeprefix("--").replace("-", "_") for part in command if part.startswith("--")]
-    assert len(flags) == 3
+    assert len(flags) == 4
     assert set(flags) <= set(Settings.model_fields)

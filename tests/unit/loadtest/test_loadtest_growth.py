@@ -15,6 +15,7 @@ def readings(slope_mib: float, warm_up_mib: float = 100.0) -> list[Reading]:
             30 + (number > 12) + (number % 3),
             9,
             3 + (number > 12),
+            5.0,
         )
         for number in range(1, 21)
     ]
@@ -31,6 +32,7 @@ def test_descriptors_threads_and_tasks_that_are_not_given_back_are_growth() -> N
     found = growth(readings(0.0))
 
     assert (found["descriptor_growth"], found["thread_growth"], found["task_growth"]) == (1, 0, 1)
+    assert found["offers_mean"] == 5.0
     assert (found["calls"], found["streams_cancelled"]) == (200_000, 20_000)
 
 
