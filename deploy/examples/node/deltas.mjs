@@ -1,4 +1,5 @@
 // Publishes three visits of one customer: `node deltas.mjs HOST:PORT SOURCE CUSTOMER [ATTRIBUTE]`.
+// Each adds one to the attribute, a number, by default `visits`. It ends with 1 if the server refused one of them.
 //
 // A stream is resumed, not retried: on each, first ask where the source left off, then send what comes behind that. What
 // was sent twice is applied once, so a broken stream loses nothing as long as the messages are kept until acknowledged.
@@ -9,6 +10,7 @@ const client = new ProfileService(address, credentials, channelOptions);
 const visit = { customerId, attributes: { increment: { [attribute]: 1 } } };
 const count = 3;
 const attempts = 5;
+let refused = 0; // a bad delta is refused alone: it is recorded there, and sending it again changes nothing
 let last; // the sequence of the last message, once the first stream has said where the source left off
 
 /** One stream: resolves with the acknowledgement of all messages, rejects if it ends before. */
@@ -20,7 +22,10 @@ function publish() {
     stream.on("error", reject);
     stream.on("end", ended);
     stream.on("data", (response) => {
-      for (const { status } of response.rejected) console.error(`refused: ${status.message}`);
+      for (const { status } of response.rejected) {
+        refused += 1;
+        console.error(`refused: ${status.message}`);
+      }
       const acknowledged = BigInt(response.acknowledgedSequence);
       // A producer with positions of its own, say of a Kafka partition, takes those instead of counting.
       last ??= acknowledged + BigInt(count);
@@ -53,5 +58,9 @@ for (let attempt = 1; ; attempt++) {
     }
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 100 * 2 ** attempt));
   }
+}
+if (refused) {
+  console.error(`${refused} of ${count} refused: acknowledged, and not applied`);
+  process.exitCode = 1;
 }
 client.close();

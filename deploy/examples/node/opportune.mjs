@@ -22,6 +22,14 @@ export const channelOptions = {
 
 export const credentials = grpc.credentials.createInsecure();
 
+/** A time of RFC 3339 as `google.protobuf.Timestamp`, to the millisecond. */
+export function timestamp(text) {
+  const milliseconds = Date.parse(text);
+  if (Number.isNaN(milliseconds)) throw new RangeError(`${text} is no time as in 2017-08-08T12:00:00Z`);
+  const seconds = Math.floor(milliseconds / 1_000);
+  return { seconds, nanos: (milliseconds - seconds * 1_000) * 1_000_000 };
+}
+
 /** A unary call as a promise. */
 export function call(client, method, request, metadata, deadlineMs) {
   const headers = new grpc.Metadata();

@@ -33,6 +33,12 @@ def of_kind(variant: str, kind: str) -> list[dict[str, Any]]:
     return [resource for resource in resources(variant) if resource["kind"] == kind]
 
 
+def named(variant: str, kind: str, name: str) -> dict[str, Any]:
+    """The resource of a kind with a name."""
+    (found,) = [resource for resource in of_kind(variant, kind) if resource["metadata"]["name"] == name]
+    return found
+
+
 def only(variant: str, kind: str) -> dict[str, Any]:
     """The one resource of a kind."""
     (found,) = of_kind(variant, kind)

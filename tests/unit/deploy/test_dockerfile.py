@@ -38,8 +38,7 @@ def test_last_stage_runs_as_nobody_and_has_no_tool_to_build_with() -> None:
 
 
 def test_settings_of_the_image_are_ones_that_the_server_takes() -> None:
-    # OPPORTUNE_INSECURE stands for "no authentication yet": it is read once the server knows it.
-    names = {name.lower() for name in re.findall(r"OPPORTUNE_([A-Z_]+)=", FINAL)} - {"insecure"}
+    names = {name.lower() for name in re.findall(r"OPPORTUNE_([A-Z_]+)=", FINAL)}
 
     assert names
     assert names <= Settings.model_fields.keys()
