@@ -85,13 +85,22 @@ def staged(options: ForeignOptions, serve: ServeCommand) -> Iterator[Stage]:
 
 
 def compared(
-    name: str, options: ForeignOptions, stage: Stage, requests: Sequence[bytes], run: Callable[[], Seen]
+    name: str,
+    options: ForeignOptions,
+    stage: Stage,
+    requests: Sequence[bytes],
+    run: Callable[[], Seen],
+    warm_up_s: float,
 ) -> dict[str, object]:
-    """Holds the rate with our generator and then with another, and returns the figures of both."""
+    """Holds the rate with our generator and then with another, and returns the figures of both.
+
+    Args:
+        warm_up_s: How long the other one calls before it counts; the server works then, too.
+    """
     started = datetime.now(UTC)
     with stage.aimed(requests) as ours:
         (steady,) = hold([ours], options.rate_rps, options.seconds)
-    theirs = _undisturbed(name, stage.server, run)
+    theirs = _undisturbed(name, stage.server, run, round(warm_up_s * options.rate_rps))
     seen = theirs.seen
     return {
         "scenario": name,
@@ -153,7 +162,7 @@ class _Run:
         return self.steal_percent <= STEAL_PERCENT_MAX and self.others_percent <= OTHERS_PERCENT_MAX
 
 
-def _undisturbed(name: str, server: Server, run: Callable[[], Seen]) -> _Run:
+def _undisturbed(name: str, server: Server, run: Callable[[], Seen], uncounted: int) -> _Run:
     """The first calm run, or the calmest."""
     runs: list[_Run] = []
     while len(runs) < TRIES and not any(one.calm for one in runs):
@@ -162,7 +171,7 @@ def _undisturbed(name: str, server: Server, run: Callable[[], Seen]) -> _Run:
         seen = run()
         after, own_s, server_s = MachineTime.now(), _own_s() - own_s, cpu_seconds(server.pid) - server_s
         steal_percent, others_percent = after.steal_percent_since(before), after.others_percent_since(before, own_s)
-        runs.append(_Run(seen, 1e6 * server_s / max(seen.calls, 1), steal_percent, others_percent))
+        runs.append(_Run(seen, 1e6 * server_s / max(seen.calls + uncounted, 1), steal_percent, others_percent))
     return min(runs, key=lambda one: one.steal_percent + one.others_percent)
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from loadtest.target import GeneratorFailedError
 SCRIPT = Path(__file__).parent / "rank.js"
 REQUESTS = 2_000
 STREAMS = 4
+WARM_UP_S = 3
 
 
 def k6(options: ForeignOptions, serve: ServeCommand = opportune) -> dict[str, object]:
@@ -30,8 +32,9 @@ def k6(options: ForeignOptions, serve: ServeCommand = opportune) -> dict[str, ob
         requests = stage.requests[:REQUESTS]
         asked = [MessageToDict(RankOffersRequest.FromString(request)) for request in requests]
         (stage.directory / "requests.json").write_text(json.dumps(asked), encoding="utf-8")
-        figures = compared("k6", options, stage, requests, lambda: seen(_run(program, stage, options, streams=0)))
-        figures["streams"] = acknowledged(_run(program, stage, options, streams=STREAMS))
+        run = partial(_run, program, stage, options)
+        figures = compared("k6", options, stage, requests, lambda: seen(run(streams=0)), WARM_UP_S)
+        figures["streams"] = acknowledged(run(streams=STREAMS))
     return figures
 
 
@@ -70,6 +73,7 @@ def _run(program: str, stage: Stage, options: ForeignOptions, streams: int) -> d
         "PROTOS": str(stage.directory / "protos"),
         "REQUESTS": str(stage.directory / "requests.json"),
         "RATE": str(options.rate_rps),
+        "WARM_UP": str(WARM_UP_S),
         "SECONDS": str(max(1, round(options.seconds))),
         "STREAMS": str(streams),
         "SUMMARY": str(summary),

@@ -13,7 +13,7 @@ import { Counter, Trend } from "k6/metrics";
 const { ADDRESS, PROTOS, REQUESTS, SUMMARY } = __ENV;
 const RATE = Number(__ENV.RATE), SECONDS = Number(__ENV.SECONDS), STREAMS = Number(__ENV.STREAMS);
 
-const WARM_UP_S = 3;
+const WARM_UP_S = Number(__ENV.WARM_UP);
 
 const requests = new SharedArray("requests", () => JSON.parse(open(REQUESTS)));
 const client = new grpc.Client();
