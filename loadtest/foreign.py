@@ -90,6 +90,7 @@ def compared(
     stage: Stage,
     requests: Sequence[bytes],
     run: Callable[[], Seen],
+    *,
     warm_up_s: float,
 ) -> dict[str, object]:
     """Holds the rate with our generator and then with another, and returns the figures of both.

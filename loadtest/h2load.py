@@ -48,7 +48,7 @@ def h2load(options: ForeignOptions, serve: ServeCommand = opportune) -> dict[str
             output = _run(stage.server.address, body, log, options)
             return seen(output, np.loadtxt(log, dtype=np.int64, ndmin=2), sizes)
 
-        return compared("h2load", options, stage, [request], run, WARM_UP_S)
+        return compared("h2load", options, stage, [request], run, warm_up_s=WARM_UP_S)
 
 
 def unrecorded(request: bytes) -> bytes:

@@ -33,7 +33,7 @@ def k6(options: ForeignOptions, serve: ServeCommand = opportune) -> dict[str, ob
         asked = [MessageToDict(RankOffersRequest.FromString(request)) for request in requests]
         (stage.directory / "requests.json").write_text(json.dumps(asked), encoding="utf-8")
         run = partial(_run, program, stage, options)
-        figures = compared("k6", options, stage, requests, lambda: seen(run(streams=0)), WARM_UP_S)
+        figures = compared("k6", options, stage, requests, lambda: seen(run(streams=0)), warm_up_s=WARM_UP_S)
         figures["streams"] = acknowledged(run(streams=STREAMS))
     return figures
 
