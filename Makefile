@@ -54,6 +54,7 @@ bench-check: install ## Measure briefly and hold the ratios against loadtest/thr
 	@$(BIN)/python -m loadtest overload --seconds 3 --json $(BENCH)/overload.json
 	@$(BIN)/python -m loadtest overload --seconds 3 --transport grpcio --json $(BENCH)/overload_grpcio.json
 	@$(BIN)/python -m loadtest guarded --windows 6 --json $(BENCH)/guarded.json
+	@$(BIN)/python -m loadtest hostile --seconds 10 --json $(BENCH)/hostile.json
 	@$(BIN)/python -m loadtest cold --profiles 20000 --json $(BENCH)/cold.json
 	@$(BIN)/python -m loadtest soak --calls 60000 --streams 6000 --json $(BENCH)/soak.json
 	@$(BIN)/python -m loadtest replay --decisions 2000 --json $(BENCH)/replay.json

@@ -19,6 +19,7 @@ from loadtest.foreign import ForeignOptions, foreign_table
 from loadtest.freshness import FreshnessOptions, freshness
 from loadtest.guarded import GuardedOptions, guarded
 from loadtest.h2load import h2load
+from loadtest.hostile import HostileOptions, hostile, hostile_table
 from loadtest.ingest import RejectedError
 from loadtest.k6 import k6
 from loadtest.memory import MemoryOptions, memory
@@ -83,6 +84,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "rank": Scenario(RankOptions, rank, rank_table),
     "scaling": Scenario(ScalingOptions, scaling, scaling_table),
     "guarded": Scenario(GuardedOptions, guarded, guarded_table),
+    "hostile": Scenario(HostileOptions, hostile, hostile_table),
     "deltas": Scenario(DeltasOptions, deltas, deltas_table),
     "freshness": Scenario(FreshnessOptions, freshness, freshness_table),
     "mixed": Scenario(MixedOptions, mixed, mixed_table),

@@ -32,6 +32,9 @@ def _add_ranking(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     guarded.add_argument("--offers", type=_positive, default=100, help="candidates (default: 100)")
     _add_profiles(guarded, 20_000)
     guarded.add_argument("--windows", type=_positive, default=12, help="of each server (default: 12)")
+    hostile = scenarios.add_parser("hostile", help="RankOffers beside callers who mean harm")
+    hostile.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
+    _add_profiles(hostile, 20_000)
     scaling = scenarios.add_parser("scaling", help="ten times the offers, a hundred times the profiles")
     overload = scenarios.add_parser("overload", help="up to four times more than can be done, with deadlines of 100 ms")
     overload.add_argument("--offers", type=_positive, default=1_000, help="candidates (default: 1000)")
@@ -40,7 +43,7 @@ def _add_ranking(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     soak = scenarios.add_parser("soak", help="what a server holds more of after long work")
     soak.add_argument("--calls", type=_positive, default=500_000, help="rankings (default: 500000)")
     soak.add_argument("--streams", type=_positive, default=50_000, help="streams to cancel (default: 50000)")
-    for scenario in (rank, scaling):
+    for scenario in (rank, scaling, hostile):
         scenario.add_argument("--seconds", type=_seconds, default=20.0, help="open loop, each (default: 20)")
 
 

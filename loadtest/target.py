@@ -97,6 +97,11 @@ class Target:
         """The server's process."""
         return self._server.pid
 
+    @property
+    def address(self) -> str:
+        """The server's `host:port`."""
+        return self._server.address
+
     def _window(self, command: dict[str, object]) -> Window:
         machine, own_s, server_s = MachineTime.now(), cpu_seconds(os.getpid()), cpu_seconds(self._server.pid)
         answer = self._ask(command)

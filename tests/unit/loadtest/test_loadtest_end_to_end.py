@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from loadtest.guarded import GuardedOptions, guarded, with_guards
+from loadtest.hostile import HostileOptions, hostile, hostile_table
+from loadtest.intruder import KINDS
 from loadtest.rank import RankOptions, rank
 from loadtest.report import guarded_table, rank_table, scaling_table, write_json
 from loadtest.scaling import ScalingOptions, scaling
@@ -92,6 +94,28 @@ def test_guarded_compares_an_open_server_with_one_that_knows_its_callers(
     assert figures["added_us_per_call"] == pytest.approx(costs[1] - costs[0])
     assert figures["added_us_per_call_with_lines"] == pytest.approx(costs[2] - costs[0])
     assert "Added to a call" in guarded_table(figures)
+    assert not left_behind()
+
+
+def test_hostile_compares_rankings_alone_with_those_beside_each_kind_of_intruder(
+    monkeypatch: pytest.MonkeyPatch, left_behind: Callable[[], set[int]]
+) -> None:
+    monkeypatch.setattr("loadtest.hostile.with_guards", lambda serve, tokens, metrics: serve)
+    monkeypatch.setattr("loadtest.hostile.WARM_UP_S", 0.1)
+
+    # The made-up server makes two million objects each time.
+    options = HostileOptions(20, 900, "grpcio", rate_rps=50, intrusions_per_s=1, seconds=0.5)
+    figures: dict[str, Any] = hostile(options, fake)
+
+    assert figures["errors"] == 0
+    beside = figures["beside"]
+    assert set(beside) == set(KINDS)
+    assert figures["p99_ratio_max"] == max(kind["p99_ratio"] for kind in beside.values())
+    # The made-up server knows no tokens and takes everything that its transport takes.
+    assert set(beside["unknown tokens"]["ended"]) <= {"OK", "OPEN"}
+    assert set(beside["much metadata"]["ended"]) & {"RESOURCE_EXHAUSTED", "UNAVAILABLE"}
+    assert set(beside["silent streams"]["ended"]) == {"OPEN"}
+    assert "much metadata" in hostile_table(figures)
     assert not left_behind()
 
 
