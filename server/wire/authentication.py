@@ -99,6 +99,8 @@ class Authentication:
         if not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:
             raise invalid_credentials()
         token = value[len(_SCHEME) :].strip()
+        if not token:
+            raise invalid_credentials()
         digest = sha256(token.encode()).digest()
         try:
             return self._passes[digest]

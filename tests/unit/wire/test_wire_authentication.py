@@ -97,7 +97,9 @@ def test_caller_without_the_role_does_not_pass_and_admin_does(guard: Authenticat
         ((("authorization", "till-token"),), "CREDENTIALS_INVALID"),
         ((("authorization", "Basic dGlsbA=="),), "CREDENTIALS_INVALID"),
         ((("authorization", b"Bearer till-token"),), "CREDENTIALS_INVALID"),
-        ((("authorization", "Bearer "), *bearer("till-token")), "CREDENTIALS_EXPIRED"),
+        ((("authorization", "Bearer "), *bearer("till-token")), "CREDENTIALS_INVALID"),
+        ((("authorization", "Bearer   "),), "CREDENTIALS_INVALID"),
+        ((("authorization", "Bearer x"), *bearer("till-token")), "CREDENTIALS_EXPIRED"),
     ],
 )
 def test_credentials_that_are_missing_or_of_another_kind_are_refused(
@@ -174,6 +176,12 @@ def test_keys_that_changed_have_every_token_verified_again(guard: Authentication
     guard(RANK, call)
 
     assert signed.verified == 2
+
+
+def test_no_token_is_nobodys_even_if_a_file_could_say_so(guard: Authentication, signed: Signed) -> None:
+    signed.owner = lambda token: Caller("nobody", frozenset({Role.ADMIN}))  # type: ignore[method-assign]
+
+    assert refused(guard, RANK, Call((("authorization", "Bearer "),))) == "CREDENTIALS_INVALID"
 
 
 def test_name_in_a_certificate_stands_for_a_caller(guard: Authentication) -> None:
