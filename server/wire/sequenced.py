@@ -65,8 +65,8 @@ class SequencedStream(ABC, Generic[_Response]):
         Raises:
             OpportuneError: what refuses a message; those before it are acknowledged.
         """
-        tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._close_with(closing))]
         expiry = self._expire_later()
+        tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._close_with(closing))]
         try:
             while await self._acknowledge():
                 pass
