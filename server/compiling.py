@@ -1,7 +1,8 @@
 """Compiles a catalog in a process of its own: `python -m server.compiling`, pickles in and out.
 
 Compiling may take seconds, which on the event loop would hold up every ranking, and in a thread beside it would fight
-for the GIL. A process for each catalog needs no care: it ends with its work, and it is killed with its server.
+for the GIL. A process for each catalog needs no care: it is killed with its call, and ends with its work, which it has
+nobody to hand to where its server was killed.
 """
 
 import asyncio

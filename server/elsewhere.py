@@ -40,9 +40,9 @@ async def run_elsewhere(module: str, *arguments: str, given: bytes = b"", is_qui
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL if is_quiet else None,
     )
-    # From its first instruction on: importing is a good part of the work.
-    os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
     try:
+        # From its first instruction on: importing is a good part of the work.
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
         return await asyncio.to_thread(_converse, process, given)
     finally:
         # Without effect on one that has ended. The thread collects what is left of it.

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from server.domain.caller import Caller
 from server.settings import Settings, SettingsError
 from server.storage.audit import FileAuditLog
 from server.storage.folder import AUDIT
-from server.wire.access import access_of
+from server.wire.access import access_of, streams_of
 from server.wire.authentication import Authentication, Credentials
 from server.wire.call import Guard
 from server.wire.json_web_tokens import JsonWebTokens, TokenRules
@@ -42,7 +42,7 @@ class Door:
     is_open: bool
 
 
-async def open_door(settings: Settings, services: Iterable[ServiceDescriptor], stack: AsyncExitStack) -> Door:
+async def open_door(settings: Settings, services: Collection[ServiceDescriptor], stack: AsyncExitStack) -> Door:
     """Reads and fetches what callers are known by; the stack ends what keeps it up to date.
 
     Raises:
@@ -69,7 +69,7 @@ async def open_door(settings: Settings, services: Iterable[ServiceDescriptor], s
         await ring.open()
         _start(stack, ring.run(), "token-keys")
         signed = JsonWebTokens(ring, _rules(settings), time.time)
-    authentication = Authentication(Credentials(tokens, signed, certified), access)
+    authentication = Authentication(Credentials(tokens, signed, certified), access, streams=streams_of(services))
     if ring is not None:
         ring.on_change = authentication.forget
     _start(stack, _repeat(authentication.refresh), "token-files")

@@ -243,21 +243,31 @@ def read_settings(
         SettingsError: every problem of every source at once.
     """
     merged: dict[str, Any] = {}
+    problems: list[str] = []
     if config is not None:
         try:
             merged |= tomllib.loads(config.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
             raise SettingsError(f"{config}: {problem}") from problem
+        for name in SECRETS & merged.keys():
+            # A file of settings is copied about and read by many.
+            del merged[name]
+            problems.append(
+                f"{name}: only from the environment, {ENVIRONMENT_PREFIX}{name.upper()}, and not in {config}"
+            )
     for name in Settings.model_fields:
         value = environment.get(ENVIRONMENT_PREFIX + name.upper())
         if value is not None:
             merged[name] = value
     merged |= {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings.model_validate(merged)
+        settings = Settings.model_validate(merged)
     except ValidationError as error:
-        problems = [
+        problems += [
             ": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))))
             for e in error.errors()
         ]
         raise SettingsError("\n".join(problems)) from error
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings

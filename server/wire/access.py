@@ -31,6 +31,16 @@ def access_of(services: Iterable[ServiceDescriptor]) -> dict[str, Role]:
     return {path: role for path, role in declared.items() if role is not None}
 
 
+def streams_of(services: Iterable[ServiceDescriptor]) -> frozenset[str]:
+    """The paths of the methods whose calls last as long as their callers like."""
+    return frozenset(
+        f"/{service.full_name}/{method.name}"
+        for service in services
+        for method in service.methods
+        if method.client_streaming
+    )
+
+
 def _role_of(method: MethodDescriptor) -> Role | None:
     name = access_pb2.Role.Name(method.GetOptions().Extensions[_ACCESS])
     return None if name == "ROLE_UNSPECIFIED" else Role[name.removeprefix("ROLE_")]

@@ -5,7 +5,8 @@ of the token, so that a call costs one look-up; nothing keeps the token itself.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from cachetools import TLRUCache
 from server.domain.caller import Caller, Role
 from server.domain.errors import ErrorReason, OpportuneError
 from server.wire.call import Call
-from server.wire.caller import CALLER
+from server.wire.caller import CALLER, WATCH
 from server.wire.json_web_tokens import JsonWebTokens, expired_credentials, invalid_credentials
 from server.wire.reloaded import Reloaded
 from server.wire.static_tokens import StaticToken, owner_of
@@ -52,7 +53,11 @@ class Authentication:
     """Lets callers pass who have the role that a method asks for; a method that asks for none is nobody's."""
 
     def __init__(
-        self, credentials: Credentials, access: Mapping[str, Role], clock: Callable[[], float] = time.time
+        self,
+        credentials: Credentials,
+        access: Mapping[str, Role],
+        clock: Callable[[], float] = time.time,
+        streams: Collection[str] = (),
     ) -> None:
         """Prepares.
 
@@ -60,10 +65,13 @@ class Authentication:
             credentials: How callers are known.
             access: The role of each method by its path.
             clock: Tells seconds since 1970.
+            streams: The paths of methods whose calls may stay open while credentials are withdrawn.
         """
         self._credentials = credentials
         self._access = dict(access)
         self._clock = clock
+        self._streams = frozenset(streams)
+        self._open: dict[object, tuple[str, Call, Callable[[], object]]] = {}
         self._passes: TLRUCache[bytes, _Pass] = TLRUCache(REMEMBERED, ttu=_forget_s, timer=clock)
 
     def __call__(self, path: str, call: Call) -> None:
@@ -76,6 +84,8 @@ class Authentication:
             role = self._access.get(path)
             needed = {} if role is None else {"role": role.value}
             raise OpportuneError(ErrorReason.ROLE_MISSING, f"the caller must not call {path}", needed)
+        if path in self._streams:
+            WATCH.set(partial(self._watch, path, call))
 
     def refresh(self) -> None:
         """Reads files that have changed again."""
@@ -86,8 +96,23 @@ class Authentication:
             self.forget()
 
     def forget(self) -> None:
-        """Has every token verified again: keys or files are not what they were."""
+        """Has every token verified again, those of open streams at once: keys or files are not what they were."""
         self._passes.clear()
+        for path, call, withdraw in list(self._open.values()):
+            if not self._may(path, call):
+                withdraw()
+
+    def _watch(self, path: str, call: Call, withdraw: Callable[[], object]) -> Callable[[], object]:
+        """See `Watch`."""
+        key = object()
+        self._open[key] = (path, call, withdraw)
+        return partial(self._open.pop, key, None)
+
+    def _may(self, path: str, call: Call) -> bool:
+        try:
+            return path in self._passed(call).paths
+        except OpportuneError:
+            return False
 
     def _passed(self, call: Call) -> _Pass:
         for name, value in call.metadata:
@@ -99,6 +124,8 @@ class Authentication:
         if not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:
             raise invalid_credentials()
         token = value[len(_SCHEME) :].strip()
+        if not token:
+            raise invalid_credentials()
         digest = sha256(token.encode()).digest()
         try:
             return self._passes[digest]

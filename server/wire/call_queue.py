@@ -1,6 +1,6 @@
 """The calls that wait for their turn: rankings before what is less urgent, and each in the order of its coming."""
 
-from collections import deque
+from collections import OrderedDict
 from typing import NamedTuple
 
 from server.execution.pressure import Tier
@@ -26,18 +26,18 @@ class WaitingCall(NamedTuple):
 
 
 class CallQueue:
-    """Two lines of calls, and what a call takes of late: `call_ns`, a running mean.
+    """Two lines of calls by their ids, and what a call takes of late: `call_ns`, a running mean.
 
     What the loop does between turns is left out. Part of it is refusing, so that with it fewer answers would make for
     longer estimates, and those for more refusals.
     """
 
-    __slots__ = ("_gone", "_later", "_soon", "call_ns")
+    __slots__ = ("_later", "_soon", "call_ns")
 
     def __init__(self) -> None:
-        self._soon: deque[WaitingCall] = deque()
-        self._later: deque[WaitingCall] = deque()
-        self._gone: set[int] = set()
+        # A plain dict looks for its first entry among all those that were taken before.
+        self._soon: OrderedDict[int, WaitingCall] = OrderedDict()
+        self._later: OrderedDict[int, WaitingCall] = OrderedDict()
         self.call_ns = FIRST_CALL_NS
 
     def __len__(self) -> int:
@@ -49,21 +49,17 @@ class CallQueue:
 
     def put(self, waiting: WaitingCall, tier: Tier) -> None:
         """Has a call wait."""
-        (self._soon if tier <= Tier.LIVE else self._later).append(waiting)
+        (self._soon if tier <= Tier.LIVE else self._later)[waiting.call_id] = waiting
 
     def drop(self, call_id: int) -> None:
         """The caller of a call has left; one that does not wait is none of this."""
-        if len(self):
-            self._gone.add(call_id)
+        if self._soon.pop(call_id, None) is None:
+            self._later.pop(call_id, None)
 
     def next(self) -> WaitingCall | None:
         """Takes the call whose turn it is, None if none waits."""
-        while line := self._soon or self._later:
-            waiting = line.popleft()
-            if waiting.call_id not in self._gone:
-                return waiting
-        self._gone.clear()
-        return None
+        line = self._soon or self._later
+        return line.popitem(last=False)[1] if line else None
 
     def answered(self, calls: int, spent_ns: int) -> None:
         """Learns from a turn that has answered so many calls, at least one."""

@@ -18,7 +18,8 @@ What a method takes exactly it checks itself, and says so by the field's name.
 """
 
 _LENGTH_DELIMITED = 2
-_FIXED_BYTES = {1: 8, 5: 4}
+_FIXED_BYTES = {1: 8, 3: 0, 4: 0, 5: 4}
+"""What follows the tag, by wire type. Groups (3 begins one, 4 ends it) are unknown to every message, and yet parsed."""
 
 
 def require_few_elements(path: str, payload: bytes, limit: int) -> None:
@@ -29,6 +30,17 @@ def require_few_elements(path: str, payload: bytes, limit: int) -> None:
     """
     if len(payload) > 2 * limit and _has_more(payload, limit):
         message = f"the request has more than {limit:,} elements, which {path} does not take"
+        raise OpportuneError(ErrorReason.REQUEST_TOO_LARGE, message, {"limit_elements": str(limit)})
+
+
+def require_few(field: str, count: int, limit: int) -> None:
+    """Returns for what a message holds within an element, before objects are made of it.
+
+    Raises:
+        OpportuneError: REQUEST_TOO_LARGE; what a field takes exactly is checked, and told, where it is used.
+    """
+    if count > limit:
+        message = f"{field} has more than {limit:,} elements"
         raise OpportuneError(ErrorReason.REQUEST_TOO_LARGE, message, {"limit_elements": str(limit)})
 
 

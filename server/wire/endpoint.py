@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from server.domain.errors import ErrorReason, OpportuneError
+from server.telemetry.context import CURRENT
 from server.wire.call import Call, Guard, Observer
 from server.wire.elements import MAX_ELEMENTS, require_few_elements
 from server.wire.status import WireStatus, internal, wire_status
@@ -75,6 +76,8 @@ class Endpoint:
     def refused(self, error: OpportuneError, call: Call) -> Answer:
         """The answer to a call that is refused before its turn has come."""
         started_ns = perf_counter_ns()
+        # No guard has said whose this is; the reason must not be noted for the call before, which may go on.
+        CURRENT.set(None)
         answer = wire_status(error)
         _tell(self, call, _code(answer), started_ns)
         return answer
@@ -94,6 +97,8 @@ class Endpoint:
 
     def _response(self, payload: bytes, call: Call) -> Any:
         if call.time_left_s is not None and call.time_left_s <= 0:
+            # As in `refused`.
+            CURRENT.set(None)
             raise OpportuneError(ErrorReason.DEADLINE_PASSED, "the call's deadline has passed")
         for guard in self.guards:
             guard(self.path, call)

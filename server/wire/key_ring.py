@@ -5,6 +5,7 @@ the next fetch, which comes soon, and never more often than every few seconds, w
 """
 
 import asyncio
+import http.client
 import logging
 import random
 import time
@@ -63,12 +64,14 @@ class KeyRing:
         """Fetches the keys for the first time.
 
         Raises:
-            OSError, ValueError: they cannot be fetched, or are no keys.
+            RuntimeError: they cannot be fetched, or are no keys that can be used.
         """
         try:
             self._take(await self._fetched())
         except (OSError, ValueError) as error:
             raise RuntimeError(f"the keys of {self._location} cannot be had: {error}") from None
+        if not self._keys:
+            raise RuntimeError(f"the keys of {self._location} cannot be had: none of them can be used")
 
     def find(self, key_id: str | None, algorithm: str) -> PyJWK | None:
         """The key for a token. One that is not known is looked for in the background."""
@@ -83,10 +86,15 @@ class KeyRing:
             await asyncio.sleep(self._pause_s())
             await self._until_due()
             self._wanted.clear()
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:
+                # Whatever it is, keys that are withdrawn tomorrow must be noticed.
+                _LOG.exception("the keys of %s could not be looked for, which is tried again", self._location)
+                self._failures += 1
 
     async def refresh(self) -> None:
-        """Fetches the keys again; whatever goes wrong, the known ones stay."""
+        """Fetches the keys again; whatever goes wrong, the known ones stay. A set without any withdraws them all."""
         try:
             content = await self._fetched()
             changed = content != self._content
@@ -100,6 +108,8 @@ class KeyRing:
             _LOG.info("the keys of %s can be had again", self._location)
         self._failures = 0
         if changed:
+            if not self._keys:
+                _LOG.warning("the keys of %s are withdrawn: none is left that can be used", self._location)
             self.on_change()
 
     def _take(self, content: bytes) -> None:
@@ -133,16 +143,20 @@ def _fetched(url: str) -> bytes:
     """What an URL answers.
 
     Raises:
-        OSError: it does not, in time.
+        OSError: it does not, in time, or not in HTTP.
         ValueError: it answers too much.
     """
     deadline = time.monotonic() + TIMEOUT_S
-    with urllib.request.build_opener(_NoRedirects).open(url, timeout=TIMEOUT_S) as response:
-        content = bytearray()
-        while part := response.read1(64 * 1024):
-            content += part
-            if len(content) > MAX_BYTES:
-                raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
-            if time.monotonic() > deadline:
-                raise TimeoutError("it came too slowly")
+    try:
+        with urllib.request.build_opener(_NoRedirects).open(url, timeout=TIMEOUT_S) as response:
+            content = bytearray()
+            while part := response.read1(64 * 1024):
+                content += part
+                if len(content) > MAX_BYTES:
+                    raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+                if time.monotonic() > deadline:
+                    raise TimeoutError("it came too slowly")
+    except http.client.HTTPException as error:
+        # An answer that is cut off, or none of HTTP; its text may be quoted by it.
+        raise OSError(f"it does not answer in HTTP: {type(error).__name__}") from error
     return bytes(content)

@@ -42,10 +42,10 @@ class KeySet:
 
 
 def key_set_from(content: bytes, allowed: Iterable[str]) -> KeySet:
-    """The keys of a set, for the algorithms that are allowed. Keys for other purposes are passed over.
+    """The keys of a set, for the algorithms that are allowed; maybe none. Those for other purposes are passed over.
 
     Raises:
-        ValueError: it is no key set, or has no key that can be used.
+        ValueError: it is no key set.
     """
     try:
         entries = json.loads(content)["keys"]
@@ -60,8 +60,6 @@ def key_set_from(content: bytes, allowed: Iterable[str]) -> KeySet:
             name = key_id if isinstance(key_id, str) else f"\0{place}"
             for algorithm, key in _keys_of(entry, frozenset(allowed) & SIGNATURES):
                 keys[name, algorithm] = key
-    if not keys:
-        raise ValueError("it has no key that can be used")
     return KeySet(keys)
 
 

@@ -137,6 +137,11 @@ class NativeTransport:
             task.cancel()
         await asyncio.gather(behind, *tasks, return_exceptions=True)
         await self._flushed(end)
+        # The front has gone on taking calls meanwhile.
+        late = list(self._tasks.values())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
         await self._loop.run_in_executor(None, self._close)
 
     async def _flushed(self, end: float) -> None:

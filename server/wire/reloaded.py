@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 _Content = TypeVar("_Content")
-_Stamp = tuple[tuple[int, int, int], ...]
+_Stamp = tuple[tuple[int, int, int, int], ...]
 _LOG = logging.getLogger(__name__)
 
 
@@ -26,6 +26,7 @@ class Reloaded(Generic[_Content]):
         self._paths = paths
         self._read = read
         self._stamp = _stamp(paths)
+        self._unreadable: _Stamp = ()
         self.content = read()
 
     def refresh(self) -> bool:
@@ -37,21 +38,31 @@ class Reloaded(Generic[_Content]):
             return False
         if stamp == self._stamp:
             return False
-        self._stamp = stamp
         try:
             self.content = self._read()
-        except (OSError, ValueError) as error:
-            # The message is ours, or the system's with a path; neither quotes the content.
-            _LOG.error("%s cannot be used, what was read before goes on: %s", _names(self._paths), error)
+        except OSError as error:
+            # The same file may be readable later on, so it is tried again, and told of once.
+            if stamp != self._unreadable:
+                self._tell(error)
+            self._unreadable = stamp
             return False
+        except ValueError as error:
+            self._stamp = stamp
+            self._tell(error)
+            return False
+        self._stamp = stamp
         _LOG.info("%s was read again", _names(self._paths))
         return True
 
+    def _tell(self, error: OSError | ValueError) -> None:
+        # The message is ours, or the system's with a path; neither quotes the content.
+        _LOG.error("%s cannot be used, what was read before goes on: %s", _names(self._paths), error)
+
 
 def _stamp(paths: tuple[Path, ...]) -> _Stamp:
-    """Changes with the files, also when they are replaced by others of the same size and time."""
+    """Changes with the files and who may read them, also when others of the same size and time replace them."""
     found = [path.stat() for path in paths]
-    return tuple((entry.st_ino, entry.st_size, entry.st_mtime_ns) for entry in found)
+    return tuple((entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns) for entry in found)
 
 
 def _names(paths: tuple[Path, ...]) -> str:

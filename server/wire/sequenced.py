@@ -8,6 +8,8 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -18,7 +20,7 @@ from server.execution.deltas import DeltasApplied
 from server.execution.sources import Accepted, Sources
 from server.execution.writer import Written
 from server.wire.authentication import seconds_left
-from server.wire.caller import calling
+from server.wire.caller import WATCH, calling
 from server.wire.endpoint import Stream
 from server.wire.json_web_tokens import expired_credentials
 
@@ -65,24 +67,28 @@ class SequencedStream(ABC, Generic[_Response]):
         Raises:
             OpportuneError: what refuses a message; those before it are acknowledged.
         """
-        tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._close_with(closing))]
         expiry = self._expire_later()
+        tasks = [asyncio.create_task(self._receive_all()), asyncio.create_task(self._close_with(closing))]
         try:
             while await self._acknowledge():
                 pass
         finally:
-            if expiry is not None:
-                expiry.cancel()
+            expiry.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _expire_later(self) -> asyncio.TimerHandle | None:
-        """Ends the call when its caller's credentials do, behind what was received before."""
+    def _expire_later(self) -> ExitStack:
+        """Ends the call when its caller's credentials do, behind what was received before; closing it ends that."""
+        expire, stack = partial(self._arrive, expired_credentials()), ExitStack()
         left_s = seconds_left(calling(), time.time())
-        if left_s is None:
-            return None
-        return asyncio.get_running_loop().call_later(left_s, self._arrive, expired_credentials())
+        if left_s is not None:
+            stack.callback(asyncio.get_running_loop().call_later(left_s, expire).cancel)
+        watch = WATCH.get()
+        if watch is not None:
+            # They may be withdrawn before. Whoever connects anew is told what has become of them.
+            stack.callback(watch(expire))
+        return stack
 
     async def _receive_all(self) -> None:
         try:

@@ -5,6 +5,7 @@ and lines that begin with `#` are passed over. Callers by certificate stand in a
 """
 
 import re
+from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from typing import NamedTuple
 from server.domain.caller import Caller, Role, roles_from
 
 MAX_NAME = 128
+
+_NO_TOKEN = sha256(b"").digest()
 
 _digest = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 _name = re.compile(rf"[!-~]{{1,{MAX_NAME}}}").fullmatch
@@ -35,7 +38,11 @@ def read_tokens(path: Path) -> tuple[StaticToken, ...]:
     for number, words in _lines(path):
         if len(words) != 3 or _digest(words[2]) is None:
             raise ValueError(f"{path}, line {number}: should be: name role,role sha256 of the token in hex")
-        found.append(StaticToken(bytes.fromhex(words[2]), _caller(path, number, words)))
+        digest = bytes.fromhex(words[2])
+        if digest == _NO_TOKEN:
+            # What `printf %s "$TOKEN" | sha256sum` makes of a variable that is not set.
+            raise ValueError(f"{path}, line {number}: is the sha256 of no token at all")
+        found.append(StaticToken(digest, _caller(path, number, words)))
     if len({token.digest for token in found}) < len(found):
         raise ValueError(f"{path}: two callers have the same token")
     return tuple(found)

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,29 @@ async def test_others_come_first() -> None:
     priority = "import os, sys; sys.stdin.read(); os._exit(os.getpriority(os.PRIO_PROCESS, 0))"
 
     assert (await run_elsewhere("timeit", "-s", priority)).code == os.getpriority(os.PRIO_PROCESS, 0) + NICE
+
+
+async def test_is_killed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def refuse(_: int, pid: int, __: int) -> None:
+        raise PermissionError(f"{pid} does not stand back")
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*arguments, **options))
+        return started[0]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(os, "setpriority", refuse)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(PermissionError):
+        await run_elsewhere("timeit", "-s", "import time; time.sleep(3600)")
+
+    with started[0] as process:
+        try:
+            assert process.wait(20) == -9
+        finally:
+            process.kill()
 
 
 async def test_is_killed_with_its_caller(tmp_path: Path) -> None:

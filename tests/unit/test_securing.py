@@ -14,6 +14,7 @@ from server.securing import Door, open_audit, open_door
 from server.service import SERVICES
 from server.settings import Settings, SettingsError
 from server.wire.call import Call
+from server.wire.caller import WATCH
 from server.wire.key_ring import KeyRing
 from tests.support.credentials import AUDIENCE, ISSUER, SigningKey, bearer, key_set, tokens_file
 
@@ -71,6 +72,21 @@ async def test_static_token_that_was_taken_away_is_refused(tmp_path: Path) -> No
 
         await until(lambda: reason(door, "till-token") == "CREDENTIALS_INVALID")
         assert reason(door, "desk-token") == ""
+
+
+async def test_open_stream_of_a_token_that_was_taken_away_is_withdrawn(tmp_path: Path) -> None:
+    path = tokens_file(tmp_path, till="ingest", desk="admin")
+    async with AsyncExitStack() as stack:
+        door = await open_door(Settings(tokens=path), SERVICES, stack)
+        for guard in door.guards:
+            guard("/opportune.v1.ProfileService/StreamProfileDeltas", Call(bearer("till-token")))
+        watch, withdrawn = WATCH.get(), asyncio.Event()
+        assert watch is not None
+        watch(withdrawn.set)
+
+        tokens_file(tmp_path, desk="admin")
+
+        await asyncio.wait_for(withdrawn.wait(), TIMEOUT_S)
 
 
 async def test_what_keeps_the_door_up_to_date_ends_with_the_server(tmp_path: Path) -> None:

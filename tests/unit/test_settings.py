@@ -81,6 +81,23 @@ def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     assert "nowhere.toml" in problems({}, tmp_path / "nowhere.toml")[0]
 
 
+def test_secret_in_a_file_is_refused_and_not_quoted(tmp_path: Path) -> None:
+    config = settings_file(tmp_path, f'vault_key = "{"5e" * 32}"\nlisten = "nonsense"')
+
+    found = problems({}, config, {"OPPORTUNE_VAULT_KEY": "6f" * 32})
+
+    assert [problem.partition(":")[0] for problem in found] == ["vault_key", "listen"]
+    assert "OPPORTUNE_VAULT_KEY" in found[0]
+    assert "5e5e" not in "".join(found)
+    assert read_settings({}, None, {"OPPORTUNE_VAULT_KEY": "6f" * 32}).vault_key is not None
+
+
+def test_secret_in_a_file_is_refused_though_nothing_else_is_wrong(tmp_path: Path) -> None:
+    (problem,) = problems({}, settings_file(tmp_path, 'vault_key = "x"'))
+
+    assert "only from the environment" in problem
+
+
 def test_port_beyond_65535_is_refused() -> None:
     assert problems({"listen": "localhost:65536"})
 

@@ -8,13 +8,23 @@ from opportune.v1 import decision_pb2, decision_service_pb2
 from server.domain.decision import CERTAIN, Context, Decision, RankQuery, attribution_token
 from server.execution.replay import Replayed
 from server.wire.convert.value import set_time, time_from, values_from
+from server.wire.elements import require_few
+
+MAX_NESTED = 2_048
+"""Ids and attributes of a request at most, each: more than any good one has."""
 
 _NO_CONTEXT = Context()
 _FULL = decision_pb2.DECISION_VIEW_FULL
 
 
 def query_from(request: decision_service_pb2.RankOffersRequest) -> RankQuery:
-    """The query of a request; ranges are checked by the use case."""
+    """The query of a request; ranges are checked by the use case.
+
+    Raises:
+        OpportuneError: INVALID_FIELD for a value that is none, REQUEST_TOO_LARGE.
+    """
+    require_few("candidate_offer_ids", len(request.candidate_offer_ids), MAX_NESTED)
+    require_few("further_placement_ids", len(request.further_placement_ids), MAX_NESTED)
     return RankQuery(
         customer_id=request.customer_id,
         placement_id=request.placement_id,
@@ -81,6 +91,7 @@ def _add_offers(message: decision_pb2.Decision, decision: Decision) -> None:
 
 
 def _context_from(message: decision_service_pb2.Context) -> Context:
+    require_few("context.attributes", len(message.attributes), MAX_NESTED)
     return Context(
         channel=message.channel,
         locale=message.locale,

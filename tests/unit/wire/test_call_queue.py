@@ -49,6 +49,31 @@ def test_call_whose_caller_has_left_has_no_turn() -> None:
     assert ids(queue) == [0, 2]
 
 
+def test_call_whose_caller_has_left_is_waited_for_by_nobody() -> None:
+    queue = CallQueue()
+    for call_id, tier in enumerate([Tier.LIVE, Tier.LIVE, Tier.BULK]):
+        queue.put(waiting(call_id), tier)
+
+    queue.drop(0)
+    queue.drop(2)
+
+    assert (queue.wait_ns(Tier.LIVE), queue.wait_ns(Tier.BULK), len(queue)) == (queue.call_ns, queue.call_ns, 1)
+
+
+def test_queue_that_is_never_empty_keeps_nothing_of_those_who_left() -> None:
+    queue = CallQueue()
+    queue.put(waiting(0), Tier.LIVE)
+
+    for call_id in range(1, 1_000):
+        queue.put(waiting(call_id), Tier.LIVE)
+        queue.drop(call_id - 1)
+        # Answered long ago.
+        queue.drop(call_id + 10_000)
+
+    assert queue.next() is not None
+    assert not any(getattr(queue, name) for name in CallQueue.__slots__ if name != "call_ns")
+
+
 def test_numbers_of_those_who_left_are_forgotten_with_the_last_call() -> None:
     queue = CallQueue()
     queue.put(waiting(1), Tier.LIVE)

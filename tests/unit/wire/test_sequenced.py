@@ -1,14 +1,16 @@
 """Streams of numbered messages: what is read, when it is acknowledged, and how a call ends."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
 from opportune.v1 import profile_service_pb2 as pb
 
+from server.domain.caller import Caller
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.journal import DeltasRejected, journal_failed, journal_full
+from server.wire.caller import CALLER, WATCH
 from tests.support.gated_journal import turns
 from tests.support.streams import Ingest, bad, ingesting, message, question, refusal, visit
 
@@ -352,6 +354,44 @@ async def test_closing_ends_a_call_that_waits_for_its_caller(ingest: Ingest) -> 
     await asyncio.wait_for(call, 5)
 
     assert stream.sent[-1].closing.acknowledged_sequence == 5
+
+
+async def test_call_whose_credentials_have_expired_meanwhile_leaves_no_task_behind(ingest: Ingest) -> None:
+    before = asyncio.all_tasks()
+    CALLER.set(Caller("till", frozenset(), expires_s=1.0))
+    try:
+        _, call = ingest.stream()
+    finally:
+        CALLER.set(None)
+
+    assert (await refusal(call)).reason is ErrorReason.CREDENTIALS_EXPIRED
+    assert asyncio.all_tasks() - {call} <= before
+
+
+async def test_call_whose_credentials_are_withdrawn_ends_behind_the_acknowledgements(ingest: Ingest) -> None:
+    watched: list[Callable[[], object]] = []
+
+    def watch(withdraw: Callable[[], object]) -> Callable[[], object]:
+        watched.append(withdraw)
+        return watched.clear
+
+    WATCH.set(watch)
+    try:
+        stream, call = ingest.stream()
+    finally:
+        WATCH.set(None)
+    ingest.journal.gate.clear()
+    stream.put(message(1), message(2))
+    await turns()
+    watched[0]()
+    await turns()
+    assert not call.done()
+
+    ingest.journal.gate.set()
+
+    assert (await refusal(call)).reason is ErrorReason.CREDENTIALS_EXPIRED
+    assert stream.acknowledged[-1] == 2
+    assert not watched
 
 
 async def test_fault_of_ours_while_reading_ends_the_call(ingest: Ingest) -> None:

@@ -8,7 +8,7 @@ from opportune.v1 import access_pb2
 
 from server.domain.caller import Role
 from server.service import SERVICES
-from server.wire.access import UndeclaredAccessError, access_of
+from server.wire.access import UndeclaredAccessError, access_of, streams_of
 
 _ACCESS: Any = access_pb2.access
 
@@ -31,6 +31,12 @@ def test_roles_are_those_of_the_protos() -> None:
     declared = {name.removeprefix("ROLE_") for name in access_pb2.Role.DESCRIPTOR.values_by_name}
 
     assert declared == {"UNSPECIFIED", *(role.name for role in Role)}
+
+
+def test_calls_that_last_as_long_as_callers_like_are_known() -> None:
+    assert streams_of(SERVICES) == {
+        f"/opportune.v1.ProfileService/{name}" for name in ("LoadProfiles", "StreamProfileDeltas")
+    }
 
 
 def test_each_method_has_the_role_that_it_declares() -> None:

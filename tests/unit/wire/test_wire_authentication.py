@@ -1,5 +1,6 @@
 """Who passes: by which credentials, to which methods, and for how long without being verified again."""
 
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ from server.domain.caller import Caller, Role
 from server.domain.errors import OpportuneError
 from server.wire.authentication import REMEMBERED_S, Authentication, Credentials, seconds_left
 from server.wire.call import Call
-from server.wire.caller import CALLER, calling
-from server.wire.json_web_tokens import JsonWebTokens, expired_credentials
+from server.wire.caller import CALLER, WATCH, calling
+from server.wire.json_web_tokens import JsonWebTokens, expired_credentials, invalid_credentials
 from server.wire.reloaded import Reloaded
 from server.wire.static_tokens import read_callers, read_tokens
 from tests.support.credentials import bearer, tokens_file
 
 RANK, ERASE = "/opportune.v1.DecisionService/RankOffers", "/opportune.v1.ProfileService/EraseProfile"
-ACCESS = {RANK: Role.RANK, ERASE: Role.PRIVACY}
+STREAM = "/opportune.v1.ProfileService/StreamProfileDeltas"
+ACCESS = {RANK: Role.RANK, ERASE: Role.PRIVACY, STREAM: Role.RANK}
 
 
 class Signed(JsonWebTokens):
@@ -66,7 +68,8 @@ def guard(tmp_path: Path, clock: Clock, signed: Signed) -> Authentication:
         certified=Reloaded((certified,), lambda: read_callers(certified)),
     )
     CALLER.set(None)
-    return Authentication(credentials, ACCESS, clock)
+    WATCH.set(None)
+    return Authentication(credentials, ACCESS, clock, streams=[STREAM])
 
 
 def refused(guard: Authentication, path: str, call: Call) -> str:
@@ -97,7 +100,9 @@ def test_caller_without_the_role_does_not_pass_and_admin_does(guard: Authenticat
         ((("authorization", "till-token"),), "CREDENTIALS_INVALID"),
         ((("authorization", "Basic dGlsbA=="),), "CREDENTIALS_INVALID"),
         ((("authorization", b"Bearer till-token"),), "CREDENTIALS_INVALID"),
-        ((("authorization", "Bearer "), *bearer("till-token")), "CREDENTIALS_EXPIRED"),
+        ((("authorization", "Bearer "), *bearer("till-token")), "CREDENTIALS_INVALID"),
+        ((("authorization", "Bearer   "),), "CREDENTIALS_INVALID"),
+        ((("authorization", "Bearer x"), *bearer("till-token")), "CREDENTIALS_EXPIRED"),
     ],
 )
 def test_credentials_that_are_missing_or_of_another_kind_are_refused(
@@ -174,6 +179,67 @@ def test_keys_that_changed_have_every_token_verified_again(guard: Authentication
     guard(RANK, call)
 
     assert signed.verified == 2
+
+
+def test_no_token_is_nobodys_even_if_a_file_could_say_so(guard: Authentication, signed: Signed) -> None:
+    signed.owner = lambda token: Caller("nobody", frozenset({Role.ADMIN}))  # type: ignore[method-assign]
+
+    assert refused(guard, RANK, Call((("authorization", "Bearer "),))) == "CREDENTIALS_INVALID"
+
+
+def opened(guard: Authentication, *calls: Call) -> tuple[list[int], list[Any]]:
+    """Opens streams; the places of those that have been withdrawn so far, and what ends the watch of each."""
+    withdrawn: list[int] = []
+    watches = []
+    for place, call in enumerate(calls):
+        guard(STREAM, call)
+        watch = WATCH.get()
+        assert watch is not None
+        watches.append(watch(partial(withdrawn.append, place)))
+    return withdrawn, watches
+
+
+def test_open_streams_are_withdrawn_with_their_callers_and_with_their_roles(
+    guard: Authentication, tmp_path: Path
+) -> None:
+    calls = [Call(bearer("till-token")), Call(bearer("desk-token")), Call(names=("spiffe://shop/till",))]
+    withdrawn, _ = opened(guard, *calls)
+
+    tokens_file(tmp_path, till="privacy", desk="admin")
+    guard.refresh()
+    by_role = withdrawn.copy()
+    (tmp_path / "callers").write_text("")
+    guard.refresh()
+
+    assert by_role == [0]
+    assert set(withdrawn) == {0, 2}
+
+
+def test_open_streams_are_withdrawn_with_their_keys(guard: Authentication, signed: Signed) -> None:
+    withdrawn, _ = opened(guard, Call(bearer("app:10000")), Call(bearer("desk-token")))
+
+    guard.forget()
+    before = withdrawn.copy()
+    signed.owner = lambda token: (_ for _ in ()).throw(invalid_credentials())  # type: ignore[method-assign]
+    guard.forget()
+
+    assert (before, withdrawn) == ([], [0])
+
+
+def test_stream_that_has_ended_is_not_withdrawn(guard: Authentication, tmp_path: Path) -> None:
+    withdrawn, (ended, _) = opened(guard, Call(names=("spiffe://shop/till",)), Call(names=("spiffe://shop/till",)))
+
+    ended()
+    (tmp_path / "callers").write_text("")
+    guard.refresh()
+
+    assert withdrawn == [1]
+
+
+def test_short_calls_are_not_watched(guard: Authentication) -> None:
+    guard(RANK, Call(bearer("till-token")))
+
+    assert WATCH.get() is None
 
 
 def test_name_in_a_certificate_stands_for_a_caller(guard: Authentication) -> None:

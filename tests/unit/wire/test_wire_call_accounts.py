@@ -146,6 +146,27 @@ async def test_call_that_waits_is_in_flight_until_it_ends(scene: Scene) -> None:
     assert (scene.in_flight, scene.counted) == (0, {"OK": 3})
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_call_that_goes_on_has_not_the_reason_of_one_that_was_refused(scene: Scene, is_late: bool) -> None:
+    async def waits(request: pb.RankOffersRequest) -> pb.RankOffersResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    going_on = asyncio.create_task(_awaited(scene.endpoint(waits).answer(b"", Call())))
+    await asyncio.sleep(0)
+    if is_late:
+        scene.endpoint(fine).answer(b"", Call(time_left_s=-1.0))
+    else:
+        scene.endpoint(fine).refused(OpportuneError(ErrorReason.OVERLOADED, "busy", retry_after_ms=20), Call())
+    going_on.cancel()
+    await asyncio.gather(going_on, return_exceptions=True)
+
+    assert scene.accounts.failed == {
+        (METHOD, "DEADLINE_PASSED" if is_late else "OVERLOADED"): 1,
+        (METHOD, "CANCELLED"): 1,
+    }
+
+
 async def _awaited(answer: Any) -> Any:
     return await answer
 

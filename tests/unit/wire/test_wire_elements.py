@@ -36,12 +36,20 @@ def test_fields_of_every_kind_count(numbers: int, unknown: int, limit: int) -> N
     assert is_refused(b"".join(fields), limit) == (numbers + unknown > limit)
 
 
+def test_groups_hide_no_elements() -> None:
+    # An empty group of an unknown field, which protobuf skips.
+    payload = b"\xc3\x3e\xc4\x3e" + b"\x0a\x00" * 5_000
+
+    assert len(BatchRankOffersRequest.FromString(payload).requests) == 5_000
+    assert is_refused(payload, MAX_ELEMENTS["BatchRankOffers"])
+
+
 @given(st.binary(max_size=2_000))
 def test_bytes_that_are_no_message_break_nothing(payload: bytes) -> None:
     is_refused(payload, 10)
 
 
-@pytest.mark.parametrize("payload", [b"\xff" * 400, b"\x0a" * 401, b"\x0b" * 400, b"\x0a\xff\xff\xff\xff\x0f" * 100])
+@pytest.mark.parametrize("payload", [b"\xff" * 400, b"\x0a" * 401, b"\x0e" * 400, b"\x0a\xff\xff\xff\xff\x0f" * 100])
 def test_bytes_that_are_no_message_are_left_to_the_parser(payload: bytes) -> None:
     assert not is_refused(payload, 100)
 

@@ -20,13 +20,13 @@ FIRST, SECOND = SigningKey("first"), SigningKey("second")
 class Issuer:
     """What an issuer answers next: a key set, or an error. It counts how often it was asked."""
 
-    def __init__(self, answer: bytes | OSError) -> None:
+    def __init__(self, answer: bytes | Exception) -> None:
         self.answer = answer
         self.asked = 0
 
     def __call__(self) -> bytes:
         self.asked += 1
-        if isinstance(self.answer, OSError):
+        if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
@@ -43,7 +43,7 @@ async def test_server_does_not_start_without_keys(answer: bytes | OSError) -> No
         await opened(Issuer(answer))
 
 
-@pytest.mark.parametrize("answer", [OSError("unreachable"), b"<html>", key_set()])
+@pytest.mark.parametrize("answer", [OSError("unreachable"), b"<html>"])
 async def test_known_keys_go_on_when_the_issuer_fails_which_is_said_once(
     answer: bytes | OSError, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,6 +57,46 @@ async def test_known_keys_go_on_when_the_issuer_fails_which_is_said_once(
 
     assert ring.find("first", "ES256") is not None
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_issuer_that_withdraws_every_key_is_obeyed(caplog: pytest.LogCaptureFixture) -> None:
+    issuer = Issuer(key_set(FIRST))
+    ring = await opened(issuer)
+    changes: list[int] = []
+    ring.on_change = lambda: changes.append(issuer.asked)
+
+    issuer.answer = key_set()
+    with caplog.at_level(logging.WARNING):
+        await ring.refresh()
+    withdrawn = ring.find("first", "ES256")
+    issuer.answer = key_set(SECOND)
+    await ring.refresh()
+
+    assert withdrawn is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert ring.find("second", "ES256") is not None
+    assert changes == [2, 3]
+
+
+async def test_fault_of_ours_does_not_end_the_looking_for_keys(caplog: pytest.LogCaptureFixture) -> None:
+    issuer = Issuer(key_set(FIRST))
+    ring = await opened(issuer, min_pause_s=0.001)
+    changed = asyncio.Event()
+    ring.on_change = changed.set
+    issuer.answer = ZeroDivisionError()
+    running = asyncio.create_task(ring.run())
+
+    ring.find("second", "ES256")
+    async with asyncio.timeout(20):
+        while issuer.asked < 3:
+            await asyncio.sleep(0.001)
+        issuer.answer = key_set(SECOND)
+        await changed.wait()
+
+    assert ring.find("second", "ES256") is not None
+    assert "tried again" in caplog.text
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_rotated_keys_replace_those_before_and_whoever_remembers_is_told() -> None:
@@ -130,6 +170,13 @@ class _Answers(http.server.BaseHTTPRequestHandler):
                 self.end_headers()
             case "/large":
                 self._send(200, b" " * (MAX_BYTES + 1) + key_set(FIRST))
+            case "/no-http":
+                self.wfile.write(b"220 mail.example ESMTP\r\n")
+            case "/cut":
+                self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"fff\r\n" + key_set(FIRST))
             case _:
                 self._send(404, b"")
 
@@ -161,7 +208,7 @@ async def test_keys_come_from_an_url(issuer_url: str) -> None:
     assert ring.find("first", "ES256") is not None
 
 
-@pytest.mark.parametrize("path", ["/moved", "/large", "/nothing"])
+@pytest.mark.parametrize("path", ["/moved", "/large", "/nothing", "/no-http", "/cut"])
 async def test_url_that_sends_elsewhere_answers_too_much_or_fails_has_no_keys(issuer_url: str, path: str) -> None:
     with pytest.raises(RuntimeError, match="cannot be had"):
         await KeyRing(issuer_url + path, SIGNATURES).open()

@@ -56,8 +56,7 @@ def test_keys_that_cannot_be_used_are_passed_over(entry: dict[str, object]) -> N
     keys = key_set_from(key_set(entry, RSA), SIGNATURES)
 
     assert len(keys) == 1
-    with pytest.raises(ValueError, match="no key that can be used"):
-        key_set_from(key_set(entry), SIGNATURES)
+    assert len(key_set_from(key_set(entry), SIGNATURES)) == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\xff", b'{"keys": 7}', b"[" * 100_000])

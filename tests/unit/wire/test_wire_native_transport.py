@@ -1,4 +1,7 @@
+import asyncio
 import logging
+import threading
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
@@ -134,6 +137,35 @@ def test_call_that_would_wait_too_long_is_refused_at_once_and_the_others_are_ans
 
     assert refused == dict.fromkeys(range(3, 10), grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
     assert line.turn() == ["0", "1", "2"]
+
+
+async def test_call_that_comes_while_the_server_stops_is_not_left_behind(tmp_path: Path) -> None:
+    line = Line()
+    transport: Any = line.transport
+    going_on: list[asyncio.Task[None]] = []
+
+    class Behind:
+        async def stop(self, grace_s: float) -> None:
+            """Has nothing to stop."""
+
+    class Late(Front):
+        """A front that takes one more call while its last answers are written."""
+
+        def metrics(self) -> None:
+            if not going_on:
+                going_on.append(asyncio.create_task(transport._answer_later(7, asyncio.Event().wait())))
+                transport._tasks[7] = going_on[0]
+
+        def close(self) -> None:
+            """Has nothing to close."""
+
+    transport._front, transport._behind, transport._folder = Late(refused=b"none"), Behind(), tmp_path
+    transport._loop, transport._receiver = asyncio.get_running_loop(), threading.Thread(target=int)
+    transport._receiver.start()
+
+    await transport.stop(0.01)
+
+    assert going_on[0].cancelled()
 
 
 def test_handlers_are_told_of_the_time_that_is_left_after_the_wait() -> None:

@@ -12,7 +12,7 @@ from opportune.v1.value_pb2 import StringList, Value
 
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.profile import AttributeUpdates, ConsentUpdate, Event, Profile, ProfileDelta
-from server.wire.convert.load import batch_from
+from server.wire.convert.load import MAX_NESTED, batch_from
 from server.wire.convert.profile import delta_to, deltas_from, profile_to
 from tests.support.clock import NOON, NOON_US
 
@@ -121,6 +121,21 @@ def test_batch_is_read_column_by_column() -> None:
     assert (column.name, column.texts) == ("tags", ("x", "y"))
     assert (column.values.dtype.name, column.values.tolist()) == ("float64", [0.0, 1.0])
     assert (column.lengths.dtype.name, column.lengths.tolist()) == ("int32", [2, -1])
+
+
+def test_batch_of_very_many_elements_within_its_columns_is_refused_before_they_are_looked_at() -> None:
+    texts, lengths = [""] * (MAX_NESTED // 2), bytes(MAX_NESTED // 2 - 1)
+    columns = [service_pb.LoadColumn(name="tags", values=[0.0], texts=texts), service_pb.LoadColumn(lengths=lengths)]
+    allowed = service_pb.LoadProfilesRequest(columns=columns)
+    refused = service_pb.LoadProfilesRequest(columns=columns, event_times_us=[1])
+
+    assert [len(column.texts) for column in batch_from(allowed, NOON).columns] == [len(texts), 0]
+    with pytest.raises(OpportuneError) as caught:
+        batch_from(refused, NOON)
+    assert (caught.value.reason, caught.value.metadata) == (
+        ErrorReason.REQUEST_TOO_LARGE,
+        {"limit_elements": str(MAX_NESTED)},
+    )
 
 
 @pytest.mark.parametrize(

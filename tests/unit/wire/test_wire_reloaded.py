@@ -37,6 +37,46 @@ def test_file_that_was_replaced_by_one_of_the_same_size_and_time_is_read(tmp_pat
     assert number.content == 2
 
 
+def test_file_that_was_written_over_by_as_much_at_the_same_time_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "number"
+    path.write_text("1")
+    os.utime(path, ns=(10**18, 10**18))
+    number = number_in(path)
+
+    before_ns = path.stat().st_ctime_ns
+    # The clock of files ticks every few milliseconds.
+    while path.stat().st_ctime_ns == before_ns:
+        path.write_text("2")
+        os.utime(path, ns=(10**18, 10**18))
+
+    assert number.refresh()
+    assert number.content == 2
+
+
+def test_file_that_could_not_be_read_is_told_of_once_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "number"
+    path.write_text("1")
+    locked: list[bool] = []
+
+    def read() -> int:
+        if locked:
+            raise PermissionError(f"{path} is not for you")
+        return int(path.read_text())
+
+    number = Reloaded((path,), read)
+    path.write_text("23")
+    locked.append(True)
+    changed = [number.refresh() for _ in range(3)]
+    told = [record.levelno for record in caplog.records]
+    locked.clear()
+    changed += [number.refresh(), number.refresh()]
+
+    assert (changed, number.content) == ([False, False, False, True, False], 23)
+    assert told == [logging.ERROR]
+
+
 def test_broken_change_is_told_of_once_and_what_was_read_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

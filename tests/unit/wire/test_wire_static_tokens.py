@@ -53,6 +53,11 @@ def test_line_that_is_wrong_is_named_by_its_number_and_not_quoted(tmp_path: Path
     assert line.rsplit(maxsplit=1)[-1] not in str(refused.value)
 
 
+def test_hash_of_no_token_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="line 2: is the sha256 of no token"):
+        read_tokens(file(tmp_path, f"till rank {digest('x')}\ndesk admin {digest('').upper()}\n"))
+
+
 def test_token_of_two_callers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="same token"):
         read_tokens(file(tmp_path, f"a rank {digest('x')}\nb admin {digest('x')}\n"))
