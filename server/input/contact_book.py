@@ -113,7 +113,8 @@ class ContactBook:
         if ref is None or reached is None:
             self._enter_unattributed(outcome, subject, received_us)
             return AttributedOutcome(Attribution.UNATTRIBUTED, None)
-        late = max(outcome.event_time_us, received_us) > reached.decided_us + self.policy.hold_us
+        # By the time of receipt, as events may be told by a clock that is ahead.
+        late = received_us >= reached.decided_us + self.policy.hold_us
         return AttributedOutcome(Attribution.LATE if late else Attribution.ATTRIBUTED, ref)
 
     def subject_of(self, ref: DecisionRef) -> ContactSubject | None:

@@ -96,14 +96,29 @@ def test_outcome_is_attributed_by_its_token_and_counted_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("later_us", "attribution"), [(HOLD_US, Attribution.ATTRIBUTED), (HOLD_US + 1, Attribution.LATE)]
+    ("later_us", "attribution"), [(HOLD_US - 1, Attribution.ATTRIBUTED), (HOLD_US, Attribution.LATE)]
 )
 def test_outcome_is_late_when_nothing_is_held_any_more(later_us: int, attribution: Attribution) -> None:
     book = Book()
     book.show(1, A)
+    held = book.used(NOON_US + later_us)
 
     assert book.say(ContactKind.CLICK, at_us=NOON_US + later_us) is attribution
+    assert held == (UNIT if attribution is Attribution.ATTRIBUTED else 0)
     assert book.kinds() == [0, ContactKind.IMPRESSION, ContactKind.CLICK]
+
+
+@pytest.mark.parametrize(
+    ("received_us", "attribution"), [(MINUTE_US, Attribution.ATTRIBUTED), (HOLD_US, Attribution.LATE)]
+)
+def test_outcome_is_late_by_when_it_was_received(received_us: int, attribution: Attribution) -> None:
+    book = Book()
+    book.show(1, A)
+
+    told_early = book.say(ContactKind.IMPRESSION, at_us=NOON_US, received_us=NOON_US + received_us)
+    told_ahead = book.say(ContactKind.CLICK, at_us=NOON_US + HOUR_US, received_us=NOON_US + received_us)
+
+    assert (told_early, told_ahead) == (attribution, attribution)
 
 
 @pytest.mark.parametrize("ref", [DecisionRef(2, TAG, 0), DecisionRef(1, TAG + 1, 0), DecisionRef(1, TAG, 7)])
