@@ -75,8 +75,9 @@ class RankOffers:
         """
         began_ns = perf_counter_ns()
         _check(query)
-        body = _body(query) if query.request_id else None
-        known = self._answered.find(query.request_id, body)
+        # What is only tried out is nobody's retry.
+        body = _body(query) if query.request_id and not query.validate_only else None
+        known = None if body is None else self._answered.find(query.request_id, body)
         if known is not None:
             return known
         snapshot = self._state.snapshot()
