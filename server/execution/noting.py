@@ -79,7 +79,7 @@ class NoteDecision:
         if decision.ranking.shown:
             self._enter(decision, ran, received_us)
         for evaluation in ran:
-            self._observe(evaluation)
+            self._observe(evaluation, received_us)
         self._log.put(record_of(decision, evaluations))
 
     def flush(self) -> None:
@@ -173,7 +173,7 @@ class NoteDecision:
         if self._timer is None and len(self._waiting) == 1:
             self._flush_in(FLUSH_S)
 
-    def _observe(self, evaluation: Evaluation) -> None:
+    def _observe(self, evaluation: Evaluation, received_us: int) -> None:
         """Learns what a decision costs behind its scores, and remembers its ranking for those in a hurry."""
         state, marks = self._state, evaluation.marks
         if evaluation.placement.model is None or evaluation.rung > Rung.REDUCED or not len(evaluation.eligible):
@@ -184,7 +184,7 @@ class NoteDecision:
             return
         scored = evaluation.eligible, evaluation.propensity, evaluation.expected_value
         ranking = CachedRanking.of(
-            scored, catalog_version=evaluation.catalog.version, model_id=evaluation.model_id, time_us=evaluation.now_us
+            scored, catalog_version=evaluation.catalog.version, model_id=evaluation.model_id, time_us=received_us
         )
         state.cached.remember(evaluation.query.customer_id, evaluation.where, ranking)
 
