@@ -35,7 +35,7 @@ class CachedRanking(NamedTuple):
 
     Attributes:
         offers: Indices into the offers of the catalog.
-        time_us: When they were scored, in microseconds since 1970.
+        time_us: When they were asked for, in microseconds since 1970: callers decide for any time, and this is not it.
     """
 
     catalog_version: int

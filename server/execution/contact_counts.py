@@ -22,9 +22,9 @@ _LEFT = int(Counts.LEFT)
 
 def counts_of(evaluations: Sequence[Evaluation]) -> tuple[Row, ...]:
     """The counts of these evaluations, at least one, as `DecisionRecord.counted` has them."""
-    if len(evaluations) == 1:
-        return tuple(_rows(evaluations[0], 0))
     query = evaluations[0].query
+    if not query.further_placement_ids:
+        return tuple(_rows(evaluations[0], 0))
     places = [query.placement_id, *query.further_placement_ids]
     # Caps count the same at two placements of one channel.
     of_channels = {evaluation.channel: evaluation for evaluation in reversed(evaluations)}

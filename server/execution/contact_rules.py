@@ -64,14 +64,17 @@ class ContactRules:
         }
         self.history = HistoryReader(catalog.history, book.subjects)
         self._codes: dict[tuple[str, str], NDArray[np.int64]] = {}
+        # Each its own place among the changes: rules that a catalog has replaced may still explain a decision.
+        self._changes = book.meters.changes
 
     def channel(self, channel: str) -> ChannelRules:
         """The rules of a channel, up to date with the meters."""
-        changed = self._book.meters.changed
-        if changed:
+        meters = self._book.meters
+        if meters.changes != self._changes:
+            changed = meters.changed_since(self._changes)
             for rules in self._channels.values():
                 rules.meters.forget(changed)
-            changed.clear()
+            self._changes = meters.changes
         return self._channels[channel]
 
     def history_reader(self, variables: Sequence[HistoryVariable]) -> HistoryReader:

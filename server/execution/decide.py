@@ -45,11 +45,11 @@ def decide(snapshot: Snapshot, query: RankQuery, moment: Moment) -> tuple[Decisi
     _run(evaluation, _STAGES)
     if not len(evaluation.winners):
         return _answer(evaluation, Ranking(), Result.NO_ELIGIBLE_OFFER), (evaluation,)
-    return _answer(evaluation, _ranking(evaluation), Result.RANKED), (evaluation,)
+    return _answer(evaluation, _ranking(evaluation), Result.RANKED, evaluation.model_id), (evaluation,)
 
 
 def _decide_together(snapshot: Snapshot, query: RankQuery, moment: Moment) -> tuple[Decision, Sequence[Evaluation]]:
-    """One decision for several placements. The rung is the lowest of theirs."""
+    """One decision for several placements. The rung is the lowest of theirs, the model the first that was used."""
     placement_ids = (query.placement_id, *query.further_placement_ids)
     evaluations = [begin(snapshot, query, moment, placement_id) for placement_id in placement_ids]
     enabled = [evaluation for evaluation in evaluations if evaluation.placement.placement.enabled]
@@ -72,7 +72,9 @@ def _decide_together(snapshot: Snapshot, query: RankQuery, moment: Moment) -> tu
         )
     lowest = max(enabled, key=lambda evaluation: evaluation.rung)
     result = Result.RANKED if ranking.shown else Result.NO_ELIGIBLE_OFFER
-    return _answer(evaluations[0], ranking, result)._replace(rung=lowest.rung), evaluations
+    model_id = next((evaluation.model_id for evaluation in enabled if evaluation.model_id), "")
+    answer = _answer(evaluations[0], ranking, result, model_id)
+    return answer._replace(rung=lowest.rung), evaluations
 
 
 def _run(evaluation: Evaluation, stages: Sequence[Stage]) -> None:
@@ -84,7 +86,7 @@ def _run(evaluation: Evaluation, stages: Sequence[Stage]) -> None:
     evaluation.marks = marks
 
 
-def _answer(evaluation: Evaluation, ranking: Ranking, result: Result) -> Decision:
+def _answer(evaluation: Evaluation, ranking: Ranking, result: Result, model_id: str = "") -> Decision:
     query, moment, snapshot = evaluation.query, evaluation.moment, evaluation.snapshot
     return Decision(
         decision_id=decision_id_of(moment.number, moment.tag),
@@ -94,7 +96,7 @@ def _answer(evaluation: Evaluation, ranking: Ranking, result: Result) -> Decisio
         ranking=ranking,
         result=result,
         rung=evaluation.rung,
-        model_version=evaluation.model_id if result is Result.RANKED else "",
+        model_version=model_id if result is Result.RANKED else "",
         profile_version=snapshot.profile_version,
         catalog_version=evaluation.catalog.version,
     )

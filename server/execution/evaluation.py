@@ -51,6 +51,7 @@ class Moment(NamedTuple):
         ends_ns: When, on this clock, the answer must be there; None: nobody waits.
         plans: What a replay does at each placement instead of choosing by the clock.
         cached: The last ranking of a customer somewhere by a model, if there is one that may be repeated at a time.
+        received_us: When it was asked for, which may be any time before or after the one to decide for.
     """
 
     time: datetime
@@ -60,6 +61,7 @@ class Moment(NamedTuple):
     ends_ns: int | None = None
     plans: Mapping[str, Plan] | None = None
     cached: FindCached = lambda customer_id, where, model_id, now_us: None  # nobody has seen anything
+    received_us: int = 0
 
 
 class Slate(NamedTuple):

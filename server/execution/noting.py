@@ -26,6 +26,9 @@ RETRY_S = 1.0
 MOST_WAITING = 100_000
 """Decisions that wait for a journal that is full; more are not written, and a restart forgets what they held."""
 
+MOST_TOGETHER = 1_024
+"""Refused decisions that are put together into one entry: as a few large ones, any number of them is tried quickly."""
+
 Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle | None]
 
 
@@ -53,7 +56,8 @@ class NoteDecision:
         self._last = state.facts.contacts.decided
         self._waiting: list[DecisionMade] = []
         self._on_their_way: deque[tuple[asyncio.Future[Written], DecisionsMade]] = deque()
-        self._refused: list[DecisionsMade] = []
+        self._refused: deque[DecisionsMade] = deque()
+        self._refused_decisions = 0
         self._later = later
         self._timer: asyncio.TimerHandle | None = None
         self.unwritten = 0
@@ -75,7 +79,7 @@ class NoteDecision:
         if decision.ranking.shown:
             self._enter(decision, ran, received_us)
         for evaluation in ran:
-            self._observe(evaluation)
+            self._observe(evaluation, received_us)
         self._log.put(record_of(decision, evaluations))
 
     def flush(self) -> None:
@@ -84,15 +88,19 @@ class NoteDecision:
             self._timer.cancel()
             self._timer = None
         self._take_back()
-        # What was refused is written as it was: whatever comes while a disk is full asks for it once more.
-        entries, self._refused = self._refused, []
+        # Whatever comes while a disk is full asks for what was refused once more.
+        entries = [*self._refused]
+        self._refused.clear()
+        self._refused_decisions = 0
         if self._waiting:
             entries.append(self._entry(self._waiting))
             self._waiting = []
         for entry in entries:
             written = self._writer.write(entry, weight=len(entry.decisions))
             self._on_their_way.append((written, entry))
-            written.add_done_callback(lambda _: self._settle())
+        if entries:
+            # What was taken first is done first.
+            self._on_their_way[-1][0].add_done_callback(lambda _: self._settle())
 
     def _entry(self, made: Sequence[DecisionMade]) -> DecisionsMade:
         """Decisions as the journal has them, with the subjects that they are about."""
@@ -105,7 +113,7 @@ class NoteDecision:
     def _settle(self) -> None:
         """Tries what a full journal has refused again, after a while."""
         self._take_back()
-        if self._refused:
+        if self._refused and not self._on_their_way:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._later(RETRY_S, self._flush_now)
@@ -116,11 +124,23 @@ class NoteDecision:
             done, entry = self._on_their_way.popleft()
             error = asyncio.CancelledError() if done.cancelled() else done.exception()
             if isinstance(error, OpportuneError) and error.reason is ErrorReason.JOURNAL_FULL:
-                self._refused.append(entry)
+                self._keep(entry)
             elif error is not None:
                 self.unwritten += len(entry.decisions)
-        while sum(len(entry.decisions) for entry in self._refused) > MOST_WAITING:
-            self.unwritten += len(self._refused.pop(0).decisions)
+        while self._refused_decisions > MOST_WAITING:
+            oldest = self._refused.popleft()
+            gone = min(self._refused_decisions - MOST_WAITING, len(oldest.decisions))
+            if gone < len(oldest.decisions):
+                self._refused.appendleft(oldest._replace(decisions=oldest.decisions[gone:]))
+            self._refused_decisions -= gone
+            self.unwritten += gone
+
+    def _keep(self, entry: DecisionsMade) -> None:
+        """Keeps an entry that was refused behind those before it, in one with the last if that is not too large."""
+        self._refused_decisions += len(entry.decisions)
+        if self._refused and len(self._refused[-1].decisions) + len(entry.decisions) <= MOST_TOGETHER:
+            entry = _together(self._refused.pop(), entry)
+        self._refused.append(entry)
 
     def _flush_in(self, seconds: float) -> None:
         if self._timer is None:
@@ -153,7 +173,7 @@ class NoteDecision:
         if self._timer is None and len(self._waiting) == 1:
             self._flush_in(FLUSH_S)
 
-    def _observe(self, evaluation: Evaluation) -> None:
+    def _observe(self, evaluation: Evaluation, received_us: int) -> None:
         """Learns what a decision costs behind its scores, and remembers its ranking for those in a hurry."""
         state, marks = self._state, evaluation.marks
         if evaluation.placement.model is None or evaluation.rung > Rung.REDUCED or not len(evaluation.eligible):
@@ -164,6 +184,15 @@ class NoteDecision:
             return
         scored = evaluation.eligible, evaluation.propensity, evaluation.expected_value
         ranking = CachedRanking.of(
-            scored, catalog_version=evaluation.catalog.version, model_id=evaluation.model_id, time_us=evaluation.now_us
+            scored, catalog_version=evaluation.catalog.version, model_id=evaluation.model_id, time_us=received_us
         )
         state.cached.remember(evaluation.query.customer_id, evaluation.where, ranking)
+
+
+def _together(earlier: DecisionsMade, later: DecisionsMade) -> DecisionsMade:
+    """Two entries as one: the subjects of the earlier one stay where they are."""
+    subjects = tuple(dict.fromkeys(earlier.subjects + later.subjects))
+    place = {subject: number for number, subject in enumerate(subjects)}
+    moved = [place[subject] for subject in later.subjects]
+    decisions = [each._replace(shown=tuple([moved[code] for code in each.shown])) for each in later.decisions]
+    return DecisionsMade(later.time_us, subjects, (*earlier.decisions, *decisions))

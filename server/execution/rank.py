@@ -75,8 +75,9 @@ class RankOffers:
         """
         began_ns = perf_counter_ns()
         _check(query)
-        body = _body(query) if query.request_id else None
-        known = self._answered.find(query.request_id, body)
+        # What is only tried out is nobody's retry.
+        body = _body(query) if query.request_id and not query.validate_only else None
+        known = None if body is None else self._answered.find(query.request_id, body)
         if known is not None:
             return known
         snapshot = self._state.snapshot()
@@ -85,6 +86,7 @@ class RankOffers:
             metadata = {"profile_version": str(snapshot.profile_version)}
             raise OpportuneError(ErrorReason.PROFILE_BEHIND, message, metadata, retry_after_ms=PROFILE_RETRY_MS)
         received = self._clock()
+        received_us = microseconds_of(received)
         moment = Moment(
             query.context.time or received,
             # What is only tried out has no number of its own.
@@ -94,6 +96,7 @@ class RankOffers:
             self._ends_ns(query, began_ns, time_left_s),
             None,
             self._state.cached_ranking,
+            received_us,
         )
         decision, evaluations = decide(snapshot, query, moment)
         self._pressure.ranked(perf_counter_ns() - began_ns, sum(map(_model_ns, evaluations)))
@@ -101,7 +104,7 @@ class RankOffers:
         if query.full_view:
             decision = explain(decision, evaluations)
         if not query.validate_only:
-            self._note(decision, evaluations, microseconds_of(received))
+            self._note(decision, evaluations, received_us)
             self._answered.remember(query.request_id, body, decision)
         return decision
 

@@ -152,7 +152,7 @@ class _Recalled:
             return
         evaluation.rung = Rung(plan.rung)
         if plan.rung == Rung.CACHED:
-            evaluation.cached = evaluation.moment.cached("", evaluation.where, model_id, evaluation.now_us)
+            evaluation.cached = evaluation.moment.cached("", evaluation.where, model_id, evaluation.moment.received_us)
             repeat(evaluation)
             return
         if plan.rung == Rung.DEFAULT:

@@ -78,7 +78,7 @@ def _choose(evaluation: Evaluation, scorer: Scorer) -> Plan:
 def _find_cached(evaluation: Evaluation) -> CachedRanking | None:
     assert evaluation.placement.model is not None
     model_id, query = evaluation.placement.model.model_id, evaluation.query
-    return evaluation.moment.cached(query.customer_id, evaluation.where, model_id, evaluation.now_us)
+    return evaluation.moment.cached(query.customer_id, evaluation.where, model_id, evaluation.moment.received_us)
 
 
 def _run(evaluation: Evaluation, scorer: Scorer, plan: Plan, is_replay: bool) -> None:

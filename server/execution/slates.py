@@ -1,15 +1,17 @@
 """Slates: the stage that fills the slots, within the limits that groups, diversity, caps and budgets set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.attribute import IntRow
+from server.domain.attribute import BoolRow, IntRow
 from server.domain.decision import Reason, Rung
 from server.execution.evaluation import Evaluation, Slate
+from server.execution.meter_room import ShortLimit
 from server.execution.policy import ALWAYS
 from server.intelligence.arbitration import Contest, arbitrate
+from server.intelligence.caps import CapRoom
 from server.intelligence.limits import Limit
 from server.intelligence.ordering import sort_key
 from server.intelligence.several import Several, Share, several
@@ -117,30 +119,57 @@ def _groups_together(evaluations: Sequence[Evaluation]) -> Iterator[Limit]:
 def _limits_together(evaluations: Sequence[Evaluation]) -> Iterator[Limit]:
     """What caps and budgets leave, over the candidates of one placement after those of the other.
 
-    All placements have found the same limits, but for those of a channel, which are for its placements alone.
+    All placements have found the same, but for what is of a channel, which is for its placements alone, and for the
+    cap of a rule that asks for the channel: it holds back where it is in force, and counts what is shown anywhere.
     """
+    lengths = [len(each.eligible) for each in evaluations]
     offers = np.concatenate([evaluation.eligible for evaluation in evaluations])
-    channels = np.repeat([each.channel for each in evaluations], [len(each.eligible) for each in evaluations])
-    yield from (limit for of_channel, limit in _shared_limits(evaluations[0], offers) if not of_channel)
+    channels = np.repeat([each.channel for each in evaluations], lengths)
+    placements = np.repeat(np.arange(len(evaluations)), lengths)
+    for room, places in _rooms_together(evaluations):
+        yield _cap_limit(room, offers, None if len(places) == len(evaluations) else np.isin(placements, places))
+    first = evaluations[0]
+    yield from (_meter_limit(first, short, offers) for short in first.short if not short.limit.of_channel)
     for channel, evaluation in {each.channel: each for each in evaluations}.items():
         for of_channel, limit in _shared_limits(evaluation, offers):
             if of_channel:
                 yield limit._replace(keys=np.where(channels == channel, limit.keys, -1))
 
 
+def _rooms_together(evaluations: Sequence[Evaluation]) -> Iterable[tuple[CapRoom, list[int]]]:
+    """What each cap leaves that counts the same on every channel, with the places of those where it is in force."""
+    found: dict[int, tuple[CapRoom, list[int]]] = {}
+    for place, evaluation in enumerate(evaluations):
+        for room in evaluation.rooms:
+            if not room.of_channel:
+                found.setdefault(room.family, (room, []))[1].append(place)
+    return found.values()
+
+
 def _shared_limits(evaluation: Evaluation, offers: IntRow) -> Iterator[tuple[bool, Limit]]:
     """What caps and budgets leave for the decision as a whole, over these offers; first whether it is of a channel."""
     for room in evaluation.rooms:
-        bound = None if room.carriers.all() else room.carriers.take(offers)
-        yield room.of_channel, Limit(room.keys.take(offers), room.room, Reason.CAP, None, bound)
-    size = len(evaluation.catalog.offers)
-    for _, limit, left in evaluation.short:
-        amounts, carriers = np.zeros(size), np.zeros(size, np.bool_)
-        amounts[limit.offers], carriers[limit.offers] = limit.amounts, limit.carriers
-        amounts = amounts.take(offers)
-        keys = np.where(amounts > 0, 0, -1)
-        room_left = np.array([float(left)])
-        yield limit.of_channel, Limit(keys, room_left, limit.reason, amounts, carriers.take(offers))
+        yield room.of_channel, _cap_limit(room, offers)
+    for short in evaluation.short:
+        yield short.limit.of_channel, _meter_limit(evaluation, short, offers)
+
+
+def _cap_limit(room: CapRoom, offers: IntRow, in_force: BoolRow | None = None) -> Limit:
+    """What a cap leaves; `in_force` says for which of the rows, None: for all."""
+    bound = None if room.carriers.all() else room.carriers.take(offers)
+    if in_force is not None:
+        bound = in_force if bound is None else bound & in_force
+    return Limit(room.keys.take(offers), room.room, Reason.CAP, None, bound)
+
+
+def _meter_limit(evaluation: Evaluation, short: ShortLimit, offers: IntRow) -> Limit:
+    """What a budget or a cap of everybody leaves."""
+    size, limit = len(evaluation.catalog.offers), short.limit
+    amounts, carriers = np.zeros(size), np.zeros(size, np.bool_)
+    amounts[limit.offers], carriers[limit.offers] = limit.amounts, limit.carriers
+    amounts = amounts.take(offers)
+    keys = np.where(amounts > 0, 0, -1)
+    return Limit(keys, np.array([float(short.left)]), limit.reason, amounts, carriers.take(offers))
 
 
 def pins_of(evaluation: Evaluation) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from server.domain.outcome import AttributedOutcome, Attribution, DecisionRef, O
 from server.input.contacts import SLOT_BITS, Contacts, Reached, Words, decision_words, outcome_words
 from server.input.decision_index import NOBODY, DecisionIndex
 from server.input.identifiers import Identifiers
-from server.input.meters import Meters
+from server.input.meters import FOREVER_US, Meters
 from server.input.offer_totals import OfferTotals
 from server.input.outcome_ids import OutcomeIds
 from server.input.pages import Arrays, SavedPage
@@ -108,12 +108,13 @@ class ContactBook:
         """Enters an outcome: `subject` is what one without token is about."""
         if not self._outcome_ids.add(outcome.outcome_id, received_us):
             return AttributedOutcome(Attribution.REPEATED, None)
-        ref = outcome.decision or self._latest(outcome)
+        ref = outcome.decision or self._latest(outcome, received_us)
         reached = None if ref is None else self._reach(ref, outcome, received_us)
         if ref is None or reached is None:
             self._enter_unattributed(outcome, subject, received_us)
             return AttributedOutcome(Attribution.UNATTRIBUTED, None)
-        late = max(outcome.event_time_us, received_us) > reached.decided_us + self.policy.hold_us
+        # By the time of receipt, as events may be told by a clock that is ahead.
+        late = received_us >= reached.decided_us + self.policy.hold_us
         return AttributedOutcome(Attribution.LATE if late else Attribution.ATTRIBUTED, ref)
 
     def subject_of(self, ref: DecisionRef) -> ContactSubject | None:
@@ -210,8 +211,11 @@ class ContactBook:
             self.meters.release(draws, reached.kinds, _key(ref.number, ref.slot), reached.decided_us + hold_us)
         self.meters.reach(draws, reached.kinds, time_us=time_us, now_us=min(time_us, received_us))
 
-    def _latest(self, outcome: Outcome) -> DecisionRef | None:
-        """The latest decision for an outcome's customer and offer within the attribution window."""
+    def _latest(self, outcome: Outcome, received_us: int) -> DecisionRef | None:
+        """The latest decision for an outcome's customer and offer within the attribution window.
+
+        It is not later than the outcome, unless all of them are: clocks differ, and callers decide for any time.
+        """
         row = self._profiles.find(outcome.customer_id) if outcome.customer_id else -1
         codes = [
             code
@@ -220,13 +224,19 @@ class ContactBook:
         ]
         if row < 0 or not codes:
             return None
-        since_us = outcome.event_time_us - self.policy.attribution_us
-        contacts, subjects = self._profiles.contacts, np.array(codes)
-        # Decisions that the journal gets behind this outcome are not found when it is read again.
-        found = [contacts.latest(member, subjects, since_us, self.written) for member in self._profiles.members(row)]
-        number, slot = max(filter(None, found), default=(0, 0))
+        happened_us = min(outcome.event_time_us, received_us)
+        since_us = happened_us - self.policy.attribution_us
+        members, subjects = self._profiles.members(row), np.array(codes)
+        before = self._latest_of(members, subjects, (since_us, happened_us))
+        number, slot = before or self._latest_of(members, subjects, (since_us, FOREVER_US)) or (0, 0)
         tag = self._index.tag(number)
         return None if tag is None else DecisionRef(number, tag, slot)
+
+    def _latest_of(self, rows: Iterable[int], subjects: Words, times_us: tuple[int, int]) -> tuple[int, int] | None:
+        """Number and slot of the latest decision of these rows, about one of these subjects and between two times."""
+        # Decisions that the journal gets behind this outcome are not found when it is read again.
+        found = [self._profiles.contacts.latest(row, subjects, times_us, self.written) for row in rows]
+        return max(filter(None, found), default=None)
 
     def _enter_unattributed(self, outcome: Outcome, subject: ContactSubject | None, received_us: int) -> None:
         """A contact that nobody decided on is one all the same; that of an erased customer is nobody's."""

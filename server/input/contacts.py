@@ -157,12 +157,14 @@ class Contacts:
             self.add(row, max(time_us, decided_us), number, words, oldest_us)
         return Reached(word >> _SUBJECT_SHIFT, decided_us, new)
 
-    def latest(self, row: int, subjects: Words, since_us: int, last: int) -> tuple[int, int] | None:
-        """Number and slot of the latest decision since a time, up to a number, that was about one of these subjects."""
+    def latest(self, row: int, subjects: Words, times_us: tuple[int, int], last: int) -> tuple[int, int] | None:
+        """Number and slot of the latest decision about one of these subjects: between two times, up to a number."""
         events = self.read(row)
         if events is None:
             return None
-        fits = (events.kinds == ContactKind.DECISION) & (events.times_us >= since_us) & (events.numbers <= last)
+        since_us, until_us = times_us
+        fits = (events.kinds == ContactKind.DECISION) & (events.numbers <= last)
+        fits &= (events.times_us >= since_us) & (events.times_us <= until_us)
         places = (fits & np.isin(events.subjects, subjects)).nonzero()[0]
         if not len(places):
             return None

@@ -5,6 +5,7 @@ window. Amounts are whole millionths, so that sums are exact in whatever order t
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -182,8 +183,15 @@ class Meters:
 
     def __init__(self) -> None:
         self.by_id: dict[str, Meter] = {}
-        self.changed: set[str] = set()
-        """Meters that have changed since whoever reads this has emptied it."""
+        self.changes = 0
+        """How many changes there have been: whoever remembers it can tell whether there was one since."""
+        # Each meter's latest change, in their order: as long as there are meters, however many changes there are.
+        self._changed: dict[str, int] = {}
+
+    def changed_since(self, changes: int) -> list[str]:
+        """The meters that have changed since there were so many changes, the latest first."""
+        latest_first = reversed(self._changed.items())
+        return [meter for meter, _ in takewhile(lambda change: change[1] > changes, latest_first)]
 
     def decide(self, draws: Sequence[Draw], key: int, *, time_us: int, until_us: int, now_us: int) -> None:
         """Takes what a decision for an offer draws: commits what decisions commit, holds what it may become.
@@ -229,7 +237,9 @@ class Meters:
                 part.restore({column: arrays[f"{name}.{column}"] for column in ("times_us", "keys", "amounts")})
 
     def _meter(self, draw: Draw) -> Meter:
-        self.changed.add(draw.meter)
+        self.changes += 1
+        self._changed.pop(draw.meter, None)
+        self._changed[draw.meter] = self.changes
         meter = self.by_id.get(draw.meter)
         if meter is None:
             meter = self.by_id[draw.meter] = Meter()

@@ -46,9 +46,12 @@ class DecisionServicer:
         if not 1 <= len(request.requests) <= MAX_BATCH:
             raise invalid_field("requests", f"must be 1 to {MAX_BATCH}")
         response = pb.BatchRankOffersResponse()
-        turn_ends_ns = perf_counter_ns() + TURN_NS
+        began_ns = perf_counter_ns()
+        turn_ends_ns = began_ns + TURN_NS
         for single in request.requests:
-            await self._answer(single, response.results.add(), time_left_s)
+            # The deadline is that of the batch: each request has what those before it have left.
+            left_s = None if time_left_s is None else time_left_s - (perf_counter_ns() - began_ns) / 1e9
+            await self._answer(single, response.results.add(), left_s)
             if perf_counter_ns() > turn_ends_ns:
                 # Callers who wait for a single ranking go first.
                 await asyncio.sleep(0)

@@ -95,3 +95,17 @@ def test_meters_that_changed_are_looked_at_anew_on_every_channel() -> None:
     for channel in ("web", "email"):
         (short,) = of_catalog.channel(channel).meters.short(NOON_US, 9).limits
         assert (short.limit.meter, short.left) == ("budget:all", 0)
+
+
+def test_rules_of_an_earlier_catalog_take_no_change_from_those_of_now() -> None:
+    earlier, facts = rules()
+    now = ContactRules(CATALOG, facts.contacts)
+    for each in (earlier, now):
+        assert each.channel("web").meters.short(NOON_US, 9).limits == ()
+
+    codes = now.subjects("home", "web", np.array([0] * 5))
+    facts.contacts.decide(DecisionMade(1, 2, NOON_US, 0, "c:1", "", NOON_US + 1, ()), codes, NOON_US)
+
+    for each in (earlier, now):
+        (short,) = each.channel("web").meters.short(NOON_US, 9).limits
+        assert (short.limit.meter, short.left) == ("budget:all", 0)

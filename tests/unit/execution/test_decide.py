@@ -37,6 +37,17 @@ def test_decision_says_what_a_replay_needs() -> None:
     assert (decision.result, decision.rung, decision.model_version) == (Result.RANKED, Rung.FULL, "fake/1")
 
 
+@pytest.mark.parametrize("first", [{"model": "fake/1", "enabled": False}, {}], ids=["disabled", "without a model"])
+def test_decision_for_several_placements_names_the_first_model_that_was_used(first: dict[str, Any]) -> None:
+    placements = [placement_entry("home", slots=1, **first), placement_entry("cart", slots=1, model="fake/1")]
+    service = Service(catalog_document(SCORED, placements), FakeModel())
+
+    decision = service.rank(further_placement_ids=("cart",))
+
+    assert (decision.result, decision.model_version) == (Result.RANKED, "fake/1")
+    assert service.rank(further_placement_ids=("cart",), filter="false").model_version == ""
+
+
 def test_offers_carry_propensity_value_and_their_product() -> None:
     decision = Service(catalog_document(SCORED, WITH_MODEL), FakeModel()).rank()
 

@@ -82,7 +82,7 @@ def test_refusals_are_short_only_when_there_were_too_many() -> None:
         time_us=NOON_US,
         now_us=NOON_US,
     )
-    room.forget(meters.changed)
+    room.forget(meters.changed_since(0))
 
     assert in_words(room.short(NOON_US, 9)) == ([], [(0, 0)])
 
@@ -130,7 +130,7 @@ actions = st.lists(
 def test_remembered_room_is_that_of_a_fresh_look(done: list[tuple[str, Any]]) -> None:
     budgets = Budget("b", "", 3.0, HOUR_US, on=ContactKind.DECISION), Budget("c", "", 2.0)
     compiled, meters = limits(shared(3), shared(1, ContactScope.OFFER), budgets=budgets), Meters()
-    room, now_us = MeterRoom(compiled, meters), NOON_US
+    room, now_us, seen = MeterRoom(compiled, meters), NOON_US, 0
     for key, (action, argument) in enumerate(done):
         match action:
             case "use":
@@ -141,8 +141,8 @@ def test_remembered_room_is_that_of_a_fresh_look(done: list[tuple[str, Any]]) ->
             case "wait":
                 now_us += argument * MINUTE_US
             case "ask":
-                room.forget(meters.changed)
-                meters.changed.clear()
+                room.forget(meters.changed_since(seen))
+                seen = meters.changes
 
                 known, fresh = (each.short(now_us, argument) for each in (room, MeterRoom(compiled, meters)))
 

@@ -43,10 +43,13 @@ class HeldWriter(Writer):
         """Refuses what was taken, without a turn of the loop."""
         self.taken[place][1].set_exception(error)
 
+    def entries(self, first: int = 0) -> list[DecisionsMade]:
+        """The entries of decisions among those that were taken from one on."""
+        return [entry for entry, _ in self.taken[first:] if isinstance(entry, DecisionsMade)]
+
     def numbers(self, first: int = 0) -> list[int]:
         """The decisions of the entries that were taken from one on."""
-        entries = [entry for entry, _ in self.taken[first:]]
-        return [made.number for entry in entries if isinstance(entry, DecisionsMade) for made in entry.decisions]
+        return [made.number for entry in self.entries(first) for made in entry.decisions]
 
 
 class Noting:
@@ -68,6 +71,11 @@ class Noting:
     def _later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         self.timers.append((seconds, call))
         return asyncio.get_running_loop().call_later(3_600, lambda: None)
+
+
+def _about(entry: DecisionsMade) -> list[list[str]]:
+    """What each decision of an entry has shown."""
+    return [[entry.subjects[place].offer_id for place in made.shown] for made in entry.decisions]
 
 
 async def turn() -> None:
@@ -173,6 +181,65 @@ async def test_only_so_many_wait_for_a_full_journal(monkeypatch: pytest.MonkeyPa
 
     assert noting_.writer.numbers(4) == [2, 3, 4, 5]
     assert noting_.note.unwritten == 1
+
+
+async def test_refused_decisions_are_put_together_with_what_they_were_about() -> None:
+    noting_ = Noting()
+    for offers in (("a",), ("b",), (), ("b",)):
+        noting_.ranker(RankQuery("c:1", "home", candidate_offer_ids=offers))
+        noting_.note.flush()
+    before = [about for entry in noting_.writer.entries() for about in _about(entry)]
+
+    for place in range(4):
+        noting_.writer.refuse(place, journal_full())
+    await turn()
+    noting_.note.flush()
+
+    (entry,) = noting_.writer.entries(4)
+    assert noting_.writer.numbers(4) == [1, 2, 3, 4]
+    assert _about(entry) == before
+    assert sorted(subject.offer_id for subject in entry.subjects) == ["a", "b"]
+
+
+async def test_refused_decisions_make_entries_of_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noting, "MOST_TOGETHER", 2)
+    noting_ = Noting()
+    for _ in range(5):
+        noting_.rank()
+        noting_.note.flush()
+
+    for attempt in range(3):
+        first = len(noting_.writer.taken)
+        for place in range(first):
+            if not noting_.writer.taken[place][1].done():
+                noting_.writer.refuse(place, journal_full())
+        await turn()
+        noting_.note.flush()
+
+        assert [len(entry.decisions) for entry in noting_.writer.entries(first)] == [2, 2, 1], attempt
+        assert noting_.writer.numbers(first) == [1, 2, 3, 4, 5]
+
+
+async def test_full_journal_is_tried_again_once_however_much_it_has_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noting, "MOST_TOGETHER", 1)
+    noting_ = Noting()
+    for _ in range(9):
+        noting_.rank()
+        noting_.note.flush()
+    for place in range(9):
+        noting_.writer.refuse(place, journal_full())
+    await turn()
+    noting_.note.flush()
+    timers = len(noting_.timers)
+
+    for place in range(9, 17):
+        noting_.writer.refuse(place, journal_full())
+        await turn()
+    assert len(noting_.timers) == timers
+    noting_.writer.refuse(17, journal_full())
+    await turn()
+
+    assert [seconds for seconds, _ in noting_.timers[timers:]] == [RETRY_S]
 
 
 async def test_writing_that_was_called_off_is_not_tried_again() -> None:

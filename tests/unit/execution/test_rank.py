@@ -101,6 +101,16 @@ def test_validated_request_is_answered_but_not_remembered(service: Service) -> N
     assert service.rank(request_id="r1").decision_id[:16] == f"{1:016x}"
 
 
+def test_request_that_was_answered_may_be_tried_out_once_more(service: Service) -> None:
+    first = service.rank(request_id="r1")
+    service.set(visits=10.0)
+
+    tried = service.rank(request_id="r1", validate_only=True)
+
+    assert offer_ids(tried) == ["b", "a"]
+    assert service.rank(request_id="r1") is first
+
+
 def test_order_of_context_attributes_does_not_make_another_request(service: Service) -> None:
     first = service.rank(request_id="r1", context={"hour": 1.0, "device": "phone"})
 

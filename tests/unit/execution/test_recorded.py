@@ -125,6 +125,18 @@ async def test_placements_beside_a_disabled_one_are_told() -> None:
     assert [offer.placement_id for offer in told.offers] == ["cart"]
 
 
+async def test_cap_of_a_placement_beside_a_disabled_one_is_told() -> None:
+    placements = [placement_entry("home", enabled=False), placement_entry("cart", slots=1)]
+    service = service_of(offer_entry("a", 5.0, caps=[CAP]), offer_entry("b", 3.0), placements=placements)
+    service.rank(placement_id="cart")
+    answered = service.rank(further_placement_ids=("cart",))
+
+    found = await excluded(service, answered)
+
+    assert offer_ids(answered) == ["b"]
+    assert found["a"].reason is Reason.CAP
+
+
 # Scores
 
 

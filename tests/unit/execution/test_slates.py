@@ -1,3 +1,4 @@
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from server.domain.decision import Decision, Rung
 from server.domain.model import ModelFailure
 from tests.support.catalogs import Document, catalog_document, offer_entry, placement_entry
+from tests.support.clock import NOON
 from tests.support.models import FakeModel, appeal
 from tests.support.service import Service, offer_ids
 
@@ -152,3 +154,24 @@ def test_lower_rungs_keep_caps_and_budgets_all_the_same(warm: bool, rung: Rung) 
     assert shown.count("paid") == 2
     assert shown.count("capped") == (2 if warm else 3)
     assert offer_ids(rest[-1]) == ["free"]
+
+
+@pytest.mark.parametrize(
+    ("ranked_for", "asked_for", "later_s", "rung"),
+    [
+        (1, 0, 0, Rung.CACHED),
+        (1, 0, 301, Rung.DEFAULT),
+        (0, 1, 0, Rung.CACHED),
+        (0, -1, 301, Rung.DEFAULT),
+    ],
+    ids=["for tomorrow", "for tomorrow, long ago", "now for tomorrow", "long ago for yesterday"],
+)
+def test_ranking_is_repeated_by_when_it_was_asked_for(
+    ranked_for: int, asked_for: int, later_s: int, rung: Rung
+) -> None:
+    placement = placement_entry(model="fake/1", fallback_offers=["a"], deadline="1s")
+    shop = Service(catalog_document([offer_entry("a", attributes={"appeal": 0.5})], [placement]), failing())
+    shop.rank(time=NOON + timedelta(days=ranked_for))
+    shop.clock.advance(seconds=later_s)
+
+    assert shop.rank(time=NOON + timedelta(days=asked_for)).rung is rung

@@ -96,14 +96,29 @@ def test_outcome_is_attributed_by_its_token_and_counted_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("later_us", "attribution"), [(HOLD_US, Attribution.ATTRIBUTED), (HOLD_US + 1, Attribution.LATE)]
+    ("later_us", "attribution"), [(HOLD_US - 1, Attribution.ATTRIBUTED), (HOLD_US, Attribution.LATE)]
 )
 def test_outcome_is_late_when_nothing_is_held_any_more(later_us: int, attribution: Attribution) -> None:
     book = Book()
     book.show(1, A)
+    held = book.used(NOON_US + later_us)
 
     assert book.say(ContactKind.CLICK, at_us=NOON_US + later_us) is attribution
+    assert held == (UNIT if attribution is Attribution.ATTRIBUTED else 0)
     assert book.kinds() == [0, ContactKind.IMPRESSION, ContactKind.CLICK]
+
+
+@pytest.mark.parametrize(
+    ("received_us", "attribution"), [(MINUTE_US, Attribution.ATTRIBUTED), (HOLD_US, Attribution.LATE)]
+)
+def test_outcome_is_late_by_when_it_was_received(received_us: int, attribution: Attribution) -> None:
+    book = Book()
+    book.show(1, A)
+
+    told_early = book.say(ContactKind.IMPRESSION, at_us=NOON_US, received_us=NOON_US + received_us)
+    told_ahead = book.say(ContactKind.CLICK, at_us=NOON_US + HOUR_US, received_us=NOON_US + received_us)
+
+    assert (told_early, told_ahead) == (attribution, attribution)
 
 
 @pytest.mark.parametrize("ref", [DecisionRef(2, TAG, 0), DecisionRef(1, TAG + 1, 0), DecisionRef(1, TAG, 7)])
@@ -199,6 +214,41 @@ def test_outcome_without_token_is_attributed_within_a_window(later_us: int, attr
     book.show(1, A)
 
     assert book.say(ContactKind.CLICK, at_us=NOON_US + later_us, subject=A, **without_token()) is attribution
+
+
+def test_outcome_without_token_is_that_of_the_latest_decision_before_it() -> None:
+    book = Book()
+    book.show(1, A)
+    book.show(2, A, at_us=NOON_US + MINUTE_US, customer_id="c:2")
+    book.show(3, A, at_us=NOON_US + HOUR_US)
+    book.table.link(book.table.find("c:1"), book.table.find("c:2"), False, 1)
+
+    found = [
+        book.report(Outcome(f"o{at_us}", ContactKind.CLICK, at_us, **without_token()), A, NOON_US + HOUR_US).decision
+        for at_us in (NOON_US, NOON_US + MINUTE_US, NOON_US + HOUR_US - 1, NOON_US + HOUR_US)
+    ]
+
+    assert found == [DecisionRef(number, TAG, 0) for number in (1, 2, 2, 3)]
+
+
+def test_outcome_without_token_from_before_all_decisions_is_that_of_the_latest() -> None:
+    book = Book()
+    book.show(1, A)
+    book.show(2, A, at_us=NOON_US + 1)
+
+    found = book.report(Outcome("o", ContactKind.CLICK, NOON_US - 1, **without_token()), A, NOON_US + 1)
+
+    assert found.decision == DecisionRef(2, TAG, 0)
+
+
+def test_outcome_without_token_from_a_clock_that_is_ahead_has_happened_when_it_was_received() -> None:
+    book = Book()
+    book.show(1, A)
+    book.show(2, A, at_us=NOON_US + DAY_US, received_us=NOON_US)
+
+    found = book.report(Outcome("o", ContactKind.CLICK, NOON_US + 9 * DAY_US, **without_token()), A, NOON_US)
+
+    assert found.decision == DecisionRef(1, TAG, 0)
 
 
 def test_decision_that_is_not_written_yet_is_not_found_without_its_token() -> None:

@@ -23,6 +23,8 @@ HORIZON_US = 30 * 86_400_000_000
 KEEP = 0
 """An oldest time that lets nothing go."""
 
+EVER_US = 0, 1 << 62
+
 
 def of(contacts: Contacts, row: int = ROW) -> Events:
     """The events of a row that has some."""
@@ -126,18 +128,19 @@ def test_latest_is_the_last_decision_about_one_of_the_subjects() -> None:
     contacts.add(ROW, NOON_US + 2, 3, decision_words([4]), KEEP)
     contacts.add(ROW, NOON_US + 3, 0, outcome_words(3, 0, (ContactKind.IMPRESSION,)), KEEP)
 
-    assert contacts.latest(ROW, np.array([3]), 0, 9) == (2, 1)
-    assert contacts.latest(ROW, np.array([3, 4]), 0, 9) == (3, 0)
-    assert contacts.latest(ROW, np.array([3, 4]), 0, 2) in [(2, 0), (2, 1)]
-    assert contacts.latest(ROW, np.array([5]), 0, 9) is None
-    assert contacts.latest(ROW + 1, np.array([3]), 0, 9) is None
+    assert contacts.latest(ROW, np.array([3]), EVER_US, 9) == (2, 1)
+    assert contacts.latest(ROW, np.array([3, 4]), EVER_US, 9) == (3, 0)
+    assert contacts.latest(ROW, np.array([3, 4]), EVER_US, 2) in [(2, 0), (2, 1)]
+    assert contacts.latest(ROW, np.array([5]), EVER_US, 9) is None
+    assert contacts.latest(ROW + 1, np.array([3]), EVER_US, 9) is None
 
 
-def test_latest_looks_back_to_a_time_inclusive() -> None:
+def test_latest_is_between_two_times_inclusive() -> None:
     contacts = decided(3)
 
-    assert contacts.latest(ROW, np.array([3]), NOON_US, 9) == (1, 0)
-    assert contacts.latest(ROW, np.array([3]), NOON_US + 1, 9) is None
+    assert contacts.latest(ROW, np.array([3]), (NOON_US, NOON_US), 9) == (1, 0)
+    assert contacts.latest(ROW, np.array([3]), (NOON_US + 1, NOON_US + 2), 9) is None
+    assert contacts.latest(ROW, np.array([3]), (NOON_US - 2, NOON_US - 1), 9) is None
 
 
 def test_events_behind_the_horizon_go_when_their_room_is_needed() -> None:

@@ -231,14 +231,19 @@ def test_only_the_hold_of_its_own_key_and_time_is_released() -> None:
     assert used(meters)["clicks"] == 3 * UNIT
 
 
-def test_changed_meters_are_told() -> None:
+def test_changed_meters_are_told_to_everybody_since_they_asked_last() -> None:
     meters = decided()
-    assert meters.changed == {"decisions", "clicks"}
+    assert sorted(meters.changed_since(0)) == ["clicks", "decisions"]
+    assert meters.changed_since(meters.changes) == []
 
-    meters.changed.clear()
+    early = meters.changes
     meters.reach(DRAWS, [ContactKind.DECLINED], time_us=NOON_US, now_us=NOON_US)
+    late = meters.changes
+    meters.reach(DRAWS, [ContactKind.CLICK], time_us=NOON_US, now_us=NOON_US)
 
-    assert meters.changed == {"refusals"}
+    assert meters.changed_since(late) == ["clicks"]
+    assert meters.changed_since(early) == ["clicks", "refusals"]
+    assert meters.changed_since(0) == ["clicks", "refusals", "decisions"]
 
 
 def test_meters_come_back_as_they_were() -> None:
