@@ -20,7 +20,7 @@ from server.domain.decision import (
     StageTiming,
 )
 from server.execution.decide import STAGE_NAMES
-from server.execution.evaluation import Evaluation
+from server.execution.evaluation import Evaluation, that_ran
 from server.intelligence.losers import held_back
 
 
@@ -28,7 +28,7 @@ def explain(decision: Decision, evaluations: Sequence[Evaluation]) -> Decision:
     """The decision with its explanation: of several placements, each offer's best fate in any of them."""
     if decision.result is Result.PLACEMENT_DISABLED:
         return decision._replace(explanation=Explanation((), (), ()))
-    ran = [evaluation for evaluation in evaluations if evaluation.marks]
+    ran = that_ran(evaluations)
     exclusions: dict[str, Exclusion] = {}
     shown = {offer.offer_id for offer in decision.ranking.shown}
     for evaluation in ran:
