@@ -58,7 +58,9 @@ CALLS_IN_FLIGHT = Metric(
 )  # fmt: skip
 REFUSALS = Metric(
     "opportune_calls_failed_total", _C, "calls",
-    "Calls that ended with another status than OK, by the reason that their callers were told.",
+    "Calls that ended with another status than OK, by the reason that their callers were told. What a transport "
+    "refuses by itself is not counted: metadata over 16 KiB, and in grpcio calls beyond its limits of size and of "
+    "calls that wait.",
     ("grpc_method", "reason"),
 )  # fmt: skip
 

@@ -51,14 +51,20 @@ async def test_many_entries_of_metadata_are_refused(careless: aio.Channel) -> No
     assert await answers(careless)
 
 
-@pytest.mark.parametrize("metadata", [[("k", "v" * 24_000)], [(f"k{number}", "v") for number in range(10_000)]])
+@pytest.mark.parametrize(
+    ("metadata", "native"),
+    [
+        # The native transport answers HTTP 431, or closes the connection when it is far too much.
+        ([("k", "v" * 24_000)], "UNKNOWN"),
+        ([(f"k{number}", "v") for number in range(10_000)], "UNAVAILABLE"),
+    ],
+)
 async def test_metadata_beyond_what_the_transport_takes_is_refused_by_it(
-    careless: aio.Channel, metadata: list[tuple[str, str]]
+    careless: aio.Channel, transport: str, metadata: list[tuple[str, str]], native: str
 ) -> None:
-    code, _ = await refused(careless, RANK, PAYLOAD, metadata=metadata)
+    code, reason = await refused(careless, RANK, PAYLOAD, metadata=metadata)
 
-    # The native transport answers HTTP 431, or closes the connection when it is far too much.
-    assert code in ("RESOURCE_EXHAUSTED", "UNKNOWN", "UNAVAILABLE")
+    assert (code, reason) == (native if transport == "native" else "RESOURCE_EXHAUSTED", "")
     assert await answers(careless)
 
 
@@ -94,6 +100,7 @@ async def test_request_that_unpacks_to_more_than_is_taken_is_refused(careless: a
 
     code, _ = await refused(careless, RANK, payload, compression=grpc.Compression.Gzip)
 
+    # Which of them has a reason, and is counted: `test_grpc_refusals_are_counted.py`.
     assert code == "RESOURCE_EXHAUSTED"
     assert await answers(careless)
 
@@ -123,7 +130,7 @@ async def test_calls_that_never_send_their_request_keep_nobody_from_being_answer
 async def test_stream_that_never_sends_its_first_message_is_ended(
     spare_server: Connection, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.wire.endpoint.asyncio.wait", _impatient)
+    monkeypatch.setattr("server.wire.endpoint.asyncio.wait", impatient)
     call: Any = spare_server.channel.stream_stream(f"/opportune.v1.ProfileService/{method}")(timeout=TIMEOUT_S)
 
     with pytest.raises(aio.AioRpcError) as caught:
@@ -137,6 +144,6 @@ async def test_stream_that_never_sends_its_first_message_is_ended(
 _WAIT = asyncio.wait
 
 
-async def _impatient(awaitables: Any, *, timeout: float | None = None, **more: Any) -> Any:
+async def impatient(awaitables: Any, *, timeout: float | None = None, **more: Any) -> Any:
     """Waits for a twentieth of a second where half a minute was meant."""
     return await _WAIT(awaitables, timeout=0.05 if timeout == 30.0 else timeout, **more)

@@ -1,6 +1,5 @@
 """Load over both transports: who is refused, who is not, and what a refusal says."""
 
-import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,7 +15,8 @@ from opportune.v1.decision_service_pb2 import BatchRankOffersRequest, RankOffers
 from server.app import App, start
 from server.execution.pressure import INTERVAL_NS, LEVELS
 from server.settings import Settings
-from tests.integration.connection import TIMEOUT_S, Connection, connected, refusal
+from tests.integration.connection import TIMEOUT_S, Connection, connected, delta, refusal
+from tests.integration.delta_streams import DeltaStream
 
 CALLS = 1_000
 REQUEST = RankOffersRequest(customer_id="load:1", placement_id="home")
@@ -96,18 +96,20 @@ async def test_pressed_server_goes_on_taking_deltas_and_catalogs(transport: str,
     async with AsyncExitStack() as stack:
         app, connection = await started(stack, transport, catalog=shop_file, models=models)
         press(app)
-        stream: Any = connection.profiles.StreamProfileDeltas(timeout=TIMEOUT_S)
+        stream = DeltaStream(connection, "load")
 
-        await stream.write(_question())
-        answer = await asyncio.wait_for(stream.read(), TIMEOUT_S)
-        stream.cancel()
+        answer = await stream.ask()
+        await stream.send(1, delta("load:3", visits=2))
+        acknowledged = await stream.until(1)
+        await stream.call.done_writing()
+        await stream.end()
+        still_pressed = app.pressure.level
         applied = await connection.apply_catalog(shop_file.read_text(encoding="utf-8"))
+        app.pressure.level = 0
+        profile = await connection.profile("load:3")
 
-    assert answer.acknowledged_sequence == 0
+    assert (answer.acknowledged_sequence, acknowledged.acknowledged_sequence) == (0, 1)
+    assert not stream.rejected
+    assert still_pressed == LEVELS
     assert applied.catalog_version == 2
-
-
-def _question() -> Any:
-    from opportune.v1.profile_service_pb2 import StreamProfileDeltasRequest
-
-    return StreamProfileDeltasRequest(source="load")
+    assert profile.attributes["visits"].number_value == 2

@@ -1,4 +1,7 @@
-"""Signed tokens over both transports: what passes, what does not, and what becomes of streams and of lost issuers."""
+"""Signed tokens over both transports: what passes, what does not, and what becomes of streams.
+
+What is counted of it, and what becomes of lost issuers: `test_grpc_refusals_are_counted.py`.
+"""
 
 import asyncio
 import logging

@@ -14,11 +14,14 @@ from opportune.v1.decision_service_pb2 import RankOffersRequest
 from server.app import App, start
 from server.settings import Settings
 from server.shelf import CATALOGS
+from server.telemetry.heartbeat import EVERY_S
 from tests.integration.catalogs import shop, text_of
 from tests.integration.connection import TIMEOUT_S, Connection, connected, refusal
 from tests.integration.tiny_model import write_model
 
 RATE_PER_S = 100
+MAX_LAG_NS = 250_000_000
+"""Far more than any step of taking a model in holds the loop up for, as tests share their machine."""
 
 
 class Serving(NamedTuple):
@@ -78,6 +81,8 @@ async def test_model_that_is_nowhere_is_named(serving: Serving) -> None:
     refused = await refusal(serving.connection.apply_catalog(naming("../tiny/1")))
 
     assert refused.reason == "INVALID_CATALOG"
+    assert list(refused.violations) == ["placements[0].model"]
+    assert "no model ../tiny/1 is loaded" in refused.violations["placements[0].model"]
 
 
 async def test_models_of_the_last_catalogs_are_kept_and_older_ones_let_go(serving: Serving) -> None:
@@ -108,6 +113,8 @@ async def test_nobody_notices_another_model(serving: Serving) -> None:
     write_model(serving.models, "tiny", "2")
     seen: Counter[str] = Counter()
     lags_ns: list[int] = []
+    # What was written above, and whatever was between the server's start and this test, is not a lag of the server's.
+    await asyncio.sleep(3 * EVERY_S)
     serving.app.heartbeat.watchers.append(lags_ns.append)
 
     async def rank() -> None:
@@ -126,4 +133,5 @@ async def test_nobody_notices_another_model(serving: Serving) -> None:
     await asyncio.gather(*calls, rank())
 
     assert set(seen) == {"tiny/1", "tiny/2"}
-    assert lags_ns
+    # Callers and server share this loop, so that its lag has the work of both in it.
+    assert max(lags_ns) < MAX_LAG_NS
