@@ -25,4 +25,5 @@ def test_overload_measures_a_server_at_four_loads(transport: str) -> None:
     # How much is good on a busy machine nobody can say, but every call has an end that is known.
     assert steps[0]["statuses"]["OK"] > 0
     assert all(sum(step["statuses"].values()) == round(step["offered_rps"] * 0.5) for step in steps)
+    assert not any("LOST" in step["statuses"] for step in steps)
     assert "Goodput at 2 x" in overload_table(figures)
