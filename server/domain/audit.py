@@ -20,7 +20,7 @@ class AuditEntry(NamedTuple):
         caller: Who, as their credentials say it; empty on a server that asks nobody.
         method: What, `ProfileService.EraseProfile`.
         phase: Whether it begins or has ended.
-        status: How it ended: OK, or the reason; empty while it begins.
+        status: How it ended: OK, or the reason; UNANSWERED if nobody knows how far it came; empty while it begins.
         counts: How much of what.
         details: Names of things, never of customers: a source, a version.
         subjects: Identifiers of customers. They are hashed with the log's key before anything is written.

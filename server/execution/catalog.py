@@ -16,6 +16,7 @@ from server.domain.offer import Offer
 from server.execution.answered import AnsweredRequests
 from server.execution.compile import Compilation
 from server.execution.compiled import CompiledCatalog
+from server.execution.finishing import finish
 from server.execution.state import Clock, State
 from server.execution.writer import Writer
 from server.intelligence.conditions.lexer import MAX_BYTES
@@ -58,11 +59,14 @@ class PublishCatalog:
         self._served = served
         self._answered: AnsweredRequests[Publication] = AnsweredRequests()
         self._one_at_a_time = asyncio.Lock()
+        self._committing: asyncio.Task[Publication] | None = None
 
     async def __call__(
         self, text: str, *, validate_only: bool = False, etag: str = "", request_id: str = ""
     ) -> Publication:
         """Compiles a catalog's text and serves it from the next request on; it is durable then.
+
+        A commit that has begun goes on to its end even if its caller leaves.
 
         Raises:
             OpportuneError: INVALID_CATALOG with every problem, ETAG_MISMATCH, REQUEST_ID_REUSED, JOURNAL_FULL,
@@ -72,6 +76,9 @@ class PublishCatalog:
             require_identifier("request_id", request_id)
         # One after the other, so that a retry finds what the first call published, and an etag stays current.
         async with self._one_at_a_time:
+            if self._committing is not None:
+                # Usually it is done; if its caller has left, it may still go on.
+                await asyncio.wait([self._committing])
             return await self._publish(text, validate_only, etag, request_id)
 
     async def _publish(self, text: str, validate_only: bool, etag: str, request_id: str) -> Publication:
@@ -89,7 +96,15 @@ class PublishCatalog:
         published = Publication(version, catalog.etag, len(catalog.offers), len(catalog.placements))
         if validate_only:
             return replace(published, problems=tuple(self._model_problems(catalog)))
-        await publish(self._state, self._writer, replace(catalog, version=version), self._clock())
+        committing = self._commit(replace(catalog, version=version), published, request_id, body)
+        self._committing = asyncio.create_task(committing, name="publication")
+        return await finish(self._committing)
+
+    async def _commit(
+        self, catalog: CompiledCatalog, published: Publication, request_id: str, body: object
+    ) -> Publication:
+        """Publishes, and does all that belongs to it: the entry is written even if nobody waits for it any more."""
+        await publish(self._state, self._writer, catalog, self._clock())
         self._served(catalog)
         self._answered.remember(request_id, body, published)
         return published

@@ -24,6 +24,7 @@ from server.domain.errors import OpportuneError
 from server.domain.identifier import require_identifier
 from server.domain.journal import Journal, ProfileErased
 from server.domain.vault import Vault, everything_of
+from server.execution.finishing import finish
 from server.execution.forgetting import Snapshots, finish_erasures, forget, forget_erased
 from server.execution.profiles import profile_not_found
 from server.execution.redaction import redacted
@@ -166,7 +167,7 @@ class EraseProfile:
         task = asyncio.create_task(work, name="erasure")
         self._running.add(task)
         task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
+        return await finish(task)
 
     def _finished(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)

@@ -2,9 +2,12 @@
 
 ONNX Runtime takes nearly anything: a file of 114 bytes can ask for gigabytes, a tensor can be in another file, a loop
 can run for ever. What is let through here is a list of operators without control flow, files, chance or custom code.
+
+How large a tensor becomes must depend on how many rows there are, and never on what is in them: it is tried out with
+many rows before the server loads a model, and nobody can try all that customers may bring.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
 import onnx
@@ -33,6 +36,17 @@ _CLASSIC = """
 """
 ALLOWED = frozenset({("", name) for name in _MATH.split()} | {("ai.onnx.ml", name) for name in _CLASSIC.split()})
 """The operators that a model may have, each with its domain."""
+
+_SIZED_BY_ALL = frozenset({"ConstantOfShape", "Range"})
+"""Operators whose operands all say how large their output is."""
+
+_BY_OTHERS = """
+    Compress Expand OneHot Pad ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
+    ReduceSum ReduceSumSquare Reshape Slice Split Squeeze Tile TopK Unsqueeze
+"""
+_SIZED_BY_OTHERS = frozenset(_BY_OTHERS.split())
+"""Those whose operands behind the first say so. Some never give more than they get, but what has another shape may grow
+in the next operator: a column times itself as a row."""
 
 _BYTES: dict[int, int] = {
     TensorProto.FLOAT: 4, TensorProto.DOUBLE: 8, TensorProto.FLOAT16: 2, TensorProto.BFLOAT16: 2,
@@ -73,6 +87,27 @@ def _problems(content: onnx.ModelProto) -> Iterator[str]:
         yield from _problems_of_tensor(tensor)
     for node in graph.node:
         yield from _problems_of_node(node)
+    yield from _problems_of_sizes(graph)
+
+
+def _problems_of_sizes(graph: onnx.GraphProto) -> Iterator[str]:
+    """What says how large a tensor becomes is made of constants and of sizes of other tensors alone."""
+    made = {name for node in graph.node for name in node.output}
+    # An operand that is left out has no name.
+    known = {tensor.name for tensor in graph.initializer} - made | {""}
+    # The nodes of an ONNX graph are sorted topologically; where they are not, what is not known yet is refused.
+    for node in graph.node:
+        for name in _operands_of_size(node):
+            if name not in known:
+                yield f"{node.op_type} takes the size of its output from {name}, which inputs may say"
+        if node.op_type == "Shape" or known.issuperset(node.input):
+            known.update(node.output)
+
+
+def _operands_of_size(node: onnx.NodeProto) -> Sequence[str]:
+    if node.op_type in _SIZED_BY_ALL:
+        return node.input
+    return node.input[1:] if node.op_type in _SIZED_BY_OTHERS else ()
 
 
 def _problems_of_node(node: onnx.NodeProto) -> Iterator[str]:

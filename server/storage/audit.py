@@ -1,7 +1,8 @@
 """The audit log on disk: lines in files of a folder, chained, and a head that says how far they go.
 
 Entries that come while others are being written are written together after them, in a thread, with one sync. Lines
-are synced before the head, so the log may be ahead of its head after a power cut, and is never behind it.
+are synced before the head, so the log may be ahead of its head after a power cut, and is never behind it. An attempt
+that fails may leave a head that knows its lines: before they are cut off, the head is made the old one again.
 """
 
 import asyncio
@@ -52,6 +53,8 @@ class FileAuditLog:
         self._writing: asyncio.Task[None] | None = None
         self._lost = 0
         self._failed = False
+        self._is_head_sure = True
+        self._is_closed = False
 
     @classmethod
     def open(cls, folder: Path, *, max_file_bytes: int) -> Self:
@@ -77,23 +80,26 @@ class FileAuditLog:
 
     async def record(self, entry: AuditEntry) -> None:
         """See `AuditLog`."""
+        if self._is_closed:
+            raise _refused()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._put(_Waiting(entry, done))
         await done
 
     def note(self, entry: AuditEntry) -> None:
         """See `AuditLog`."""
-        if len(self._waiting) >= MAX_NOTES:
+        if self._is_closed or len(self._waiting) >= MAX_NOTES:
             self._lost += 1
             return
         self._put(_Waiting(entry, None))
 
     async def close(self) -> None:
-        """Writes what waits, if it can be written, and lets go of the folder."""
-        while self._writing is not None:
+        """Writes what waits, if it can be written, and lets go of the folder; takes nothing any more."""
+        self._is_closed = True
+        if self._writing is not None:
             await self._writing
         if self._waiting:
-            await self._write_all()
+            await self._start_writing()
         if self._waiting or self._lost:
             _LOG.error("%d notes of the audit log could not be written", len(self._waiting) + self._lost)
         self._close_files()
@@ -101,7 +107,11 @@ class FileAuditLog:
     def _put(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all(), name="audit-log")
+            self._start_writing()
+
+    def _start_writing(self) -> "asyncio.Task[None]":
+        self._writing = asyncio.create_task(self._write_all(), name="audit-log")
+        return self._writing
 
     async def _write_all(self) -> None:
         """Writes until nothing waits, or nothing can be written."""
@@ -111,7 +121,7 @@ class FileAuditLog:
                 self._waiting.clear()
                 try:
                     await asyncio.get_running_loop().run_in_executor(None, self._write, [each.entry for each in batch])
-                except OSError as error:
+                except Exception as error:
                     self._fail(batch, error)
                     return
                 self._succeed(batch)
@@ -121,21 +131,24 @@ class FileAuditLog:
     def _succeed(self, batch: list[_Waiting]) -> None:
         if self._failed:
             _LOG.info("the audit log can be written again; %d notes were lost", self._lost)
-            self._failed = False
+            self._failed, self._lost = False, 0
         for each in batch:
             if each.done is not None and not each.done.done():
                 each.done.set_result(None)
 
-    def _fail(self, batch: list[_Waiting], error: OSError) -> None:
+    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
         """Refuses what waits for an answer, and keeps the notes for the next time."""
         if not self._failed:
-            _LOG.error("the audit log cannot be written: %s; what must not go unnoticed is refused", error.strerror)
+            why = getattr(error, "strerror", None) or type(error).__name__
+            _LOG.error("the audit log cannot be written: %s; what must not go unnoticed is refused", why)
         self._failed = True
         everything = [*batch, *self._waiting]
-        self._waiting = deque([each for each in everything if each.done is None][:MAX_NOTES])
+        notes = [each for each in everything if each.done is None]
+        self._waiting = deque(notes[:MAX_NOTES])
+        self._lost += len(notes) - len(self._waiting)
         for each in everything:
             if each.done is not None and not each.done.done():
-                each.done.set_exception(OpportuneError(ErrorReason.AUDIT_FAILED, "the audit log cannot be written"))
+                each.done.set_exception(_refused())
 
     def _write(self, entries: list[AuditEntry]) -> None:
         """Writes entries as lines, and the head behind them. Runs in a thread, one at a time."""
@@ -145,13 +158,20 @@ class FileAuditLog:
         for entry in entries:
             line, last = chained(last, self._content(entry))
             lines += line
+        if not self._is_head_sure:
+            self._write_head(self._last)
         # What an attempt before this one has left behind is cut off.
         os.ftruncate(self._file, self._size)
         _write_at(self._file, lines, self._size)
         os.fsync(self._file)
-        _write_at(self._head, last.text().encode(), 0)
-        os.fsync(self._head)
+        self._write_head(last)
         self._last, self._size = last, self._size + len(lines)
+
+    def _write_head(self, link: Link) -> None:
+        self._is_head_sure = False
+        _write_at(self._head, link.text().encode(), 0)
+        os.fsync(self._head)
+        self._is_head_sure = True
 
     def _content(self, entry: AuditEntry) -> dict[str, Any]:
         time = datetime.fromtimestamp(entry.time_us / 1e6, UTC).isoformat(timespec="microseconds")
@@ -199,6 +219,10 @@ class FileAuditLog:
                 os.close(descriptor)
         # What comes after this fails, and writes to nobody else's file.
         self._file = self._head = -1
+
+
+def _refused() -> OpportuneError:
+    return OpportuneError(ErrorReason.AUDIT_FAILED, "the audit log cannot be written")
 
 
 def _key_of(folder: Path) -> bytes:

@@ -8,8 +8,10 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import TimeoutError as LateError
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
+from time import monotonic
 from typing import Any, NamedTuple
 
 from server.telemetry.exposition import Page
@@ -18,6 +20,9 @@ ALIVE_S = 5.0
 """A loop that has not come round for so long is taken for dead."""
 
 MOST_AT_ONCE = 16
+ASKED_S = 5.0
+"""Within how long a caller has to say what it wants, all of it."""
+
 _SCRAPE_S = 5.0
 _POLL_S = 0.2
 _TEXT = "text/plain; charset=utf-8"
@@ -104,6 +109,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], port: WatchPort) -> None:
         self.watch_port = port
         self._room = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._asking_since_s: dict[Any, float] = {}
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
@@ -117,6 +123,7 @@ class _Server(ThreadingHTTPServer):
         if not self._room.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        self._asking_since_s[request] = monotonic()
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -124,7 +131,21 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self.asked(request)
             self._room.release()
+
+    def asked(self, request: Any) -> None:
+        """A caller has said what it wants, or has gone."""
+        self._asking_since_s.pop(request, None)
+
+    def service_actions(self) -> None:
+        """Hangs up on those who take too long to ask, also if they say a byte now and then; several times a second."""
+        latest_s = monotonic() - ASKED_S
+        for request, since_s in list(self._asking_since_s.items()):
+            if since_s <= latest_s:
+                # Its thread, which waits for more, comes to the end then. It may just have closed it.
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Whoever leaves in the middle is none of our business."""
@@ -132,10 +153,11 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = 5  # of a caller who does not say what it wants
+    timeout = 5  # of a caller who does not take its answer
     server_version, sys_version = "opportune", ""
 
     def do_GET(self) -> None:
+        self.server.asked(self.connection)
         status, page = self.server.watch_port.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
         self.send_response(status)
         self.send_header("Content-Type", page.media_type)

@@ -2,11 +2,15 @@
 
 What must not go unnoticed is written before it begins and before its end is answered: catalogs, exports, erasures.
 Everything else is noted behind the answer, as ingestion goes on when the audit log cannot be written.
+
+What goes on after its caller has left is noted with its real end when that comes; what the server's own end cuts short
+has begun and not ended. Of anything else that was cancelled nothing tells how far it came: it is UNANSWERED.
 """
 
-from asyncio import CancelledError
+from asyncio import CancelledError, Task
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from cachetools import LRUCache
@@ -15,6 +19,7 @@ from google.protobuf.message import Message
 from server.domain.audit import AuditEntry, AuditLog, Phase
 from server.domain.errors import OpportuneError
 from server.domain.identifier import is_identifier
+from server.execution.finishing import CallerLeftError
 from server.wire.caller import calling
 from server.wire.endpoint import Endpoint, Stream, StreamEndpoint
 
@@ -85,7 +90,11 @@ RULES: Mapping[str, Rule] = {
     "ProfileService/ApplyProfileDeltas": Rule(_source, once=True),
     "OutcomeService/ReportOutcomes": Rule(lambda _: Told(), once=True),
 }
-"""Every method that changes something, and those that take out what is known of a customer."""
+"""Every method that changes something, and the export of all that is known of a customer.
+
+Reads are not audited, nor those of a customer (GetProfile, GetDecision, ReplayDecision) and of decisions made anew; nor
+is a call that the guards refuse before its handler, as for a role that its caller has not.
+"""
 
 
 def audited(
@@ -118,11 +127,6 @@ class _Book:
         self._now_us = now_us
         self._seen: LRUCache[tuple[str, ...], bool] = LRUCache(_REMEMBERED_SOURCES)
 
-    def told(self, request: Any) -> Told | None:
-        """What a request says, None if nothing is to be written."""
-        told = self.rule.asked(request)
-        return None if told is not None and self._is_known(told, "OK") else told
-
     async def begin(self, told: Told) -> None:
         """An act is about to begin."""
         if self.rule.is_strict:
@@ -130,10 +134,8 @@ class _Book:
 
     async def end(self, told: Told, status: str) -> None:
         """An act has ended."""
-        if self._is_known(told, status):
+        if not self._is_new(told, status):
             return
-        if self.rule.once:
-            self._seen[_name(), status, *told.details.values()] = True
         entry = self._entry(Phase.ENDED, status, told)
         if self.rule.is_strict:
             await self._log.record(entry)
@@ -142,11 +144,23 @@ class _Book:
 
     def note(self, told: Told, phase: Phase, status: str) -> None:
         """The same without waiting, for calls that nobody waits for any more and streams that go on."""
-        self._log.note(self._entry(phase, status, told))
+        if phase is Phase.BEGUN or self._is_new(told, status):
+            self._log.note(self._entry(phase, status, told))
 
-    def _is_known(self, told: Told, status: str) -> bool:
-        """Whether the same was written before, and need not be again."""
-        return self.rule.once and (_name(), status, *told.details.values()) in self._seen
+    def note_end_of(self, told: Told, task: "Task[Any]") -> None:
+        """The same of an act that is done, and whose caller has left before."""
+        if not task.cancelled():
+            error = task.exception()
+            self.note(told, Phase.ENDED, "OK" if error is None else _status_of(error))
+
+    def _is_new(self, told: Told, status: str) -> bool:
+        """Whether this is to be written: the same end of the same caller's acts may need to be but once."""
+        if not self.rule.once:
+            return True
+        end = (_name(), status, *told.details.values())
+        is_new = end not in self._seen
+        self._seen[end] = True
+        return is_new
 
     def _entry(self, phase: Phase, status: str, told: Told) -> AuditEntry:
         return AuditEntry(self._now_us(), _name(), self._method, phase, status, *told)
@@ -160,7 +174,7 @@ class _Unary:
         self._book = book
 
     async def __call__(self, request: Any) -> Any:
-        told = self._book.told(request)
+        told = self._book.rule.asked(request)
         if told is None:
             return await self._handler(request)
         await self._book.begin(told)
@@ -168,6 +182,9 @@ class _Unary:
             response = await self._handler(request)
         except OpportuneError as error:
             await self._book.end(told, error.reason.name)
+            raise
+        except CallerLeftError as left:
+            left.task.add_done_callback(partial(self._book.note_end_of, told))
             raise
         except BaseException as error:
             self._book.note(told, Phase.ENDED, _status_of(error))
@@ -231,7 +248,7 @@ class _Watched:
             self._book.note(self._counted(self._told), Phase.ENDED, status)
 
     async def _begin(self, message: Any) -> None:
-        told = self._book.told(message)
+        told = self._book.rule.asked(message)
         if told is None:
             return
         if self._book.rule.is_strict:
@@ -251,4 +268,6 @@ def _name() -> str:
 
 
 def _status_of(error: BaseException) -> str:
-    return "CANCELLED" if isinstance(error, CancelledError) else "INTERNAL"
+    if isinstance(error, OpportuneError):
+        return error.reason.name
+    return "UNANSWERED" if isinstance(error, CancelledError) else "INTERNAL"

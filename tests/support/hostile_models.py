@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, TensorProto, helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from tests.support.onnx_files import graph, linear
 
@@ -109,6 +109,63 @@ def _sparse() -> onnx.ModelProto:
     return model
 
 
+def sized(kind: str, *operands: str, said: Sequence[onnx.NodeProto] = ()) -> onnx.ModelProto:
+    """The linear model beside an operator whose output is as large as `told` says.
+
+    Args:
+        said: What gives `told`; if nothing does, it is what a feature of the customer says.
+    """
+    told = said or [
+        helper.make_node("ReduceMax", ["customer"], ["most"], axes=[1], keepdims=0),
+        helper.make_node("Cast", ["most"], ["told"], to=TensorProto.INT64),
+    ]
+    return _with(
+        *told,
+        helper.make_node("Cast", ["s"], ["whole"], to=TensorProto.INT64),
+        helper.make_node(kind, operands, ["much"]),
+        helper.make_node("Identity", ["s"], ["score"]),
+        zero=np.array([0], np.int64),
+        one=np.array([1], np.int64),
+        first=np.array(0, np.int64),
+        step=np.array(1, np.int64),
+        off_on=np.array([0, 1], np.int64),
+    )
+
+
+def _spent() -> onnx.ModelProto:
+    """Counts up to what the customer has spent: a few numbers for the golden one, gigabytes for others."""
+    nodes = [
+        helper.make_node("ReduceMax", ["customer"], ["spent"], keepdims=0),
+        helper.make_node("Range", ["first", "spent", "step"], ["every"]),
+        helper.make_node("ReduceSum", ["every"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "first"], ["none"]),
+        helper.make_node("Add", ["s", "none"], ["score"]),
+    ]
+    return _with(*nodes, first=np.array(0, np.float32), step=np.array(1, np.float32))
+
+
+def _laid_out() -> onnx.ModelProto:
+    """Lays 65,536 numbers out as a feature says, then takes every row times every other: one product, or billions."""
+    nodes = [
+        helper.make_node("ReduceMax", ["customer"], ["most"], axes=[1], keepdims=0),
+        helper.make_node("Cast", ["most"], ["rows"], to=TensorProto.INT64),
+        helper.make_node("Concat", ["rows", "rest"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["numbers", "shape"], ["table"]),
+        helper.make_node("Transpose", ["table"], ["across"], perm=[1, 0]),
+        helper.make_node("MatMul", ["table", "across"], ["products"]),
+        helper.make_node("ReduceSum", ["products"], ["none"], keepdims=0),
+        helper.make_node("Add", ["s", "none"], ["score"]),
+    ]
+    return _with(*nodes, rest=np.array([-1], np.int64), numbers=np.zeros(65_536, np.float32))
+
+
+def _laid_out_unseen() -> onnx.ModelProto:
+    """Makes what is known of a constant anew from a feature."""
+    model = sized("ConstantOfShape", "told")
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "told"))
+    return model
+
+
 REFUSED_UNSEEN: Mapping[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a tensor in another file": (_external, "keeps its values in another file"),
     "a loop without end": (_loop, "operator Loop is not allowed"),
@@ -124,6 +181,9 @@ REFUSED_UNSEEN: Mapping[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: _with(helper.make_node("RandomNormalLike", ["s"], ["score"])),
         "RandomNormalLike is not allowed",
     ),
+    "as many numbers as a customer has spent": (_spent, "Range takes the size of its output from spent"),
+    "a table as wide as a feature says": (_laid_out, "Reshape takes the size of its output from shape"),
+    "a constant that is made anew": (_laid_out_unseen, "ConstantOfShape takes the size of its output from told"),
     "text": (
         lambda: _with(
             helper.make_node("Identity", ["s"], ["score"]), helper.make_node("StringNormalizer", ["s"], ["t"])

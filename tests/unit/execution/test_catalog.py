@@ -5,10 +5,14 @@ import pytest
 from server.domain.errors import ErrorReason, OpportuneError
 from server.execution.catalog import DEFAULT_PAGE, MAX_PAGE, Compile, ListOffers, PublishCatalog
 from server.execution.compile import Compilation, compile_text
+from server.execution.compiled import CompiledCatalog
+from server.execution.finishing import CallerLeftError
 from server.execution.state import State
+from server.execution.writer import Writer
 from tests.support.catalogs import catalog_document, catalog_text, offer_entry, placement_entry, text_of
 from tests.support.clock import ManualClock
 from tests.support.direct_writer import DirectWriter
+from tests.support.gated_journal import GatedJournal, turns
 from tests.support.models import Unprepared
 from tests.support.service import Service
 
@@ -115,6 +119,54 @@ async def test_repeated_request_publishes_once(state: State, publish: PublishCat
 
     assert await publish(catalog_text(), request_id="r1") is first
     assert state.catalog_version == 1
+
+
+async def test_publication_whose_caller_leaves_while_it_is_committed_is_told_of_and_remembered(state: State) -> None:
+    journal, served = GatedJournal(), list[CompiledCatalog]()
+    writer = Writer(journal, state, None)
+    writer.start()
+    publish = PublishCatalog(state, writer, ManualClock(), compile_here, served=served.append)
+    journal.gate.clear()
+    left = asyncio.create_task(publish(catalog_text(), request_id="r1"))
+    await turns()
+    left.cancel()
+    journal.gate.set()
+    await turns()
+
+    published = await publish(catalog_text(), request_id="r1")
+    await writer.close()
+
+    with pytest.raises(CallerLeftError):
+        await left
+    assert (published.version, state.catalog_version) == (1, 1)
+    assert [catalog.etag for catalog in served] == [published.etag]
+
+
+async def test_next_publication_waits_for_one_whose_caller_has_left(state: State) -> None:
+    journal, compiled = GatedJournal(), list[str]()
+
+    async def compile_noted(text: str) -> Compilation:
+        compiled.append(text)
+        return compile_text(text, {})
+
+    writer = Writer(journal, state, None)
+    writer.start()
+    publish = PublishCatalog(state, writer, ManualClock(), compile_noted)
+    journal.gate.clear()
+    first, second = catalog_text(), catalog_text([offer_entry("a")])
+    left = asyncio.create_task(publish(first))
+    await turns()
+    left.cancel()
+    waiting = asyncio.create_task(publish(second))
+    await turns()
+    compiled_meanwhile = [*compiled]
+    journal.gate.set()
+
+    published = await waiting
+    await writer.close()
+
+    assert (compiled_meanwhile, compiled) == ([first], [first, second])
+    assert (published.version, state.catalog_version) == (2, 2)
 
 
 async def test_request_id_of_another_catalog_is_refused(publish: PublishCatalog) -> None:

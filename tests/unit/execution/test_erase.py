@@ -19,6 +19,7 @@ from server.domain.profile import AttributeUpdates, Profile, ProfileDelta
 from server.execution.catalog import publish
 from server.execution.deltas import ApplyProfileDeltas
 from server.execution.erase import EraseProfile, Snapshots
+from server.execution.finishing import CallerLeftError
 from server.execution.outcomes import ReportOutcomes
 from server.execution.rejections import RejectionLimit
 from server.execution.sources import Sources
@@ -180,6 +181,8 @@ async def test_erasure_goes_on_when_its_caller_leaves(server: Server) -> None:
         await asyncio.sleep(0)
 
     call.cancel()
+    with pytest.raises(CallerLeftError):
+        await call
     while server.ledger.unfinished or "after ledger.complete" not in steps.taken:
         await asyncio.sleep(0)
 

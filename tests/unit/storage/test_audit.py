@@ -4,13 +4,17 @@ import asyncio
 import hashlib
 import hmac
 import json
+import logging
 import os
+import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from server.domain.audit import AuditEntry
 from server.domain.errors import OpportuneError
 from server.storage.audit import FileAuditLog
 from server.storage.audit_chain import BrokenChainError, verify
@@ -307,6 +311,120 @@ async def test_log_that_was_closed_writes_to_nobody_elses_file(tmp_path: Path) -
         await log.record(entry())
 
     assert verify(tmp_path).last.number == 1
+
+
+async def test_failure_that_is_not_the_disks_refuses_what_waits_and_keeps_notes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(entries: object) -> None:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    async with opened(tmp_path) as log:
+        with monkeypatch.context() as broken:
+            broken.setattr(log, "_write", fail)
+            log.note(entry(1))
+            with pytest.raises(OpportuneError) as refused:
+                await asyncio.wait_for(log.record(entry(2)), 5)
+        await log.record(entry(3))
+
+    assert refused.value.reason.name == "AUDIT_FAILED"
+    assert "the audit log cannot be written: RuntimeError" in caplog.text
+    assert [line["time"][17:19] for line in written(tmp_path)] == ["01", "03"]
+
+
+@pytest.mark.parametrize("is_next_head_synced", [True, False])
+async def test_crash_after_a_head_that_could_not_be_synced_leaves_a_log_that_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_next_head_synced: bool
+) -> None:
+    sync, write = os.fsync, os.pwrite
+    broken: set[tuple[str, int]] = set()
+
+    def sync_or_fail(descriptor: int) -> None:
+        if ("sync", descriptor) in broken:
+            raise OSError(5, "Input/output error")
+        sync(descriptor)
+
+    def write_or_fail(descriptor: int, content: bytes, offset: int) -> int:
+        if ("write", descriptor) in broken:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, content, offset)
+
+    monkeypatch.setattr("os.fsync", sync_or_fail)
+    monkeypatch.setattr("os.pwrite", write_or_fail)
+    async with opened(tmp_path / "audit") as log:
+        await log.record(entry(1))
+        broken.add(("sync", log._head))
+        with pytest.raises(OpportuneError):
+            await log.record(entry(2))
+        if is_next_head_synced:
+            broken.clear()
+        broken.add(("write", log._file))
+        with pytest.raises(OpportuneError):
+            await log.record(entry(3))
+        broken.clear()
+        shutil.copytree(tmp_path / "audit", tmp_path / "crashed")
+        await log.record(entry(4))
+
+    await filled(tmp_path / "crashed", 1)
+    verify(tmp_path / "crashed")
+    assert [line["time"][17:19] for line in written(tmp_path / "audit")] == ["01", "04"]
+    assert verify(tmp_path / "audit").last.number == 2
+
+
+async def test_every_note_that_is_lost_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("server.storage.audit.MAX_NOTES", 3)
+    disk = Disk(monkeypatch)
+    async with opened(tmp_path) as log:
+        for failure in range(2):
+            disk.is_full = True
+            for number in range(4):
+                log.note(entry(number))
+            # A thread has the first three, and the fourth had no room; two more come meanwhile, one the second time.
+            await asyncio.sleep(0)
+            for number in range(2 - failure):
+                log.note(entry(10 + number))
+            with pytest.raises(OpportuneError):
+                await log.record(entry(20))
+            disk.is_full = False
+            await log.record(entry(30))
+
+    told = [record.getMessage().rpartition("; ")[2] for record in caplog.records if record.levelname == "INFO"]
+    assert told == ["3 notes were lost", "2 notes were lost"]
+    assert [line["time"][17:19] for line in written(tmp_path)] == ["00", "01", "02", "30"] * 2
+
+
+async def test_note_that_comes_while_the_log_is_closed_is_counted_and_has_no_writer_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    disk = Disk(monkeypatch)
+    log = FileAuditLog.open(tmp_path, max_file_bytes=1 << 20)
+    disk.is_full = True
+    log.note(entry(1))
+    with pytest.raises(OpportuneError):
+        await log.record(entry(2))
+    disk.is_full = False
+    gate, write, batches = threading.Event(), log._write, list[int]()
+
+    def write_slowly(entries: list[AuditEntry]) -> None:
+        batches.append(len(entries))
+        gate.wait(5)
+        write(entries)
+
+    monkeypatch.setattr(log, "_write", write_slowly)
+    closing = asyncio.create_task(log.close())
+    await asyncio.sleep(0)
+    log.note(entry(3))
+    await asyncio.sleep(0)
+    gate.set()
+    await closing
+
+    assert batches == [1]
+    assert "1 notes were lost" in caplog.text
+    assert [line["time"][17:19] for line in written(tmp_path)] == ["01"]
 
 
 async def test_key_of_another_length_is_refused(tmp_path: Path) -> None:

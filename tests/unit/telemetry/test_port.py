@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from server.telemetry.exposition import Page
-from server.telemetry.port import ALIVE_S, MOST_AT_ONCE, Probes, WatchPort
+from server.telemetry.port import ALIVE_S, ASKED_S, MOST_AT_ONCE, Probes, WatchPort
 
 
 class Server:
@@ -128,6 +128,52 @@ async def test_too_many_at_once_are_turned_away_and_make_room_when_they_leave() 
         answer = await _patiently(port)
 
     assert answer == 200
+
+
+async def test_callers_who_say_a_byte_now_and_then_are_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("server.telemetry.port.monotonic", lambda: now_s)
+    async with port_of(Server()) as port:
+        dripping = [socket.create_connection(("127.0.0.1", port), timeout=2) for _ in range(MOST_AT_ONCE)]
+        # When one more is turned away, all of these have their places.
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            await get(port, "/livez")
+        now_s = ASKED_S - 0.1
+        for each in dripping:
+            each.sendall(b"G")
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            await get(port, "/livez")
+        now_s = ASKED_S
+        answer = await _patiently(port)
+        said = [await asyncio.to_thread(each.recv, 1) for each in dripping]
+        for each in dripping:
+            each.close()
+
+    assert answer == 200
+    assert said == [b""] * MOST_AT_ONCE
+
+
+async def test_caller_who_has_asked_is_not_hung_up_on_while_the_loop_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("server.telemetry.port.monotonic", lambda: now_s)
+    server, asked, gate = Server(), asyncio.Event(), asyncio.Event()
+
+    async def render(accept: str) -> Page:
+        asked.set()
+        await gate.wait()
+        return Page(b"late\n", "text/plain")
+
+    monkeypatch.setattr(server, "render", render)
+    async with port_of(server) as port:
+        scrape = asyncio.create_task(get(port, "/metrics"))
+        await asked.wait()
+        now_s = 2 * ASKED_S
+        # Whoever comes after this has the port look who takes too long.
+        assert (await get(port, "/livez"))[0] == 200
+        gate.set()
+        answer = await scrape
+
+    assert answer == (200, "text/plain", "late\n")
 
 
 async def _patiently(port: int) -> int:

@@ -13,6 +13,7 @@ from opportune.v1 import profile_service_pb2 as profiles
 from server.domain.audit import AuditEntry, Phase
 from server.domain.caller import Caller
 from server.domain.errors import ErrorReason, OpportuneError
+from server.execution.finishing import finish
 from server.service import SERVICES
 from server.wire.access import access_of
 from server.wire.auditing import RULES, audited
@@ -21,6 +22,7 @@ from server.wire.caller import CALLER
 from server.wire.endpoint import DEFAULT_LIMIT_BYTES, Answer, Endpoint, Stream, StreamEndpoint
 from server.wire.status import WireStatus
 from tests.support.audit import FakeAuditLog
+from tests.support.gated_journal import turns
 
 READS = {
     "DecisionService/RankOffers",
@@ -105,7 +107,7 @@ async def test_erasure_is_written_before_it_begins_and_when_it_has_ended() -> No
     [
         (OpportuneError(ErrorReason.PROFILE_NOT_FOUND, "nobody"), "PROFILE_NOT_FOUND"),
         (ZeroDivisionError(), "INTERNAL"),
-        (asyncio.CancelledError(), "CANCELLED"),
+        (asyncio.CancelledError(), "UNANSWERED"),
     ],
 )
 async def test_act_that_fails_is_written_with_how_it_failed(error: BaseException, status: str) -> None:
@@ -119,6 +121,47 @@ async def test_act_that_fails_is_written_with_how_it_failed(error: BaseException
         assert isinstance(await answer(endpoint, ERASE), WireStatus)
 
     assert told(log) == [("begun", ""), ("ended", status)]
+
+
+@pytest.mark.parametrize(
+    ("error", "statuses"),
+    [
+        (None, ["", "OK"]),
+        (OpportuneError(ErrorReason.JOURNAL_FAILED, "full"), ["", "JOURNAL_FAILED"]),
+        (ZeroDivisionError(), ["", "INTERNAL"]),
+        (asyncio.CancelledError(), [""]),
+    ],
+)
+async def test_act_that_goes_on_when_its_caller_leaves_is_written_with_its_real_end(
+    error: BaseException | None, statuses: list[str]
+) -> None:
+    log, gate = FakeAuditLog(), asyncio.Event()
+
+    async def go_on() -> None:
+        await gate.wait()
+        if error is not None:
+            raise error
+
+    going_on = asyncio.create_task(go_on())
+
+    async def erase(request: object) -> Message:
+        await finish(going_on)
+        return profiles.EraseProfileResponse()
+
+    call = asyncio.create_task(answer(unary("ProfileService/EraseProfile", type(ERASE), erase, log), ERASE))
+    await turns()
+    call.cancel()
+    # Whoever calls next is somebody else.
+    CALLER.set(None)
+    await turns()
+    before = told(log)
+    gate.set()
+    await turns()
+
+    assert call.cancelled()
+    assert before == [("begun", "")]
+    assert [entry.status for entry in log.entries] == statuses
+    assert {(entry.caller, entry.subjects) for entry in log.entries} == {("desk", ("loyalty:42",))}
 
 
 async def test_what_must_not_go_unnoticed_is_not_done_while_the_log_cannot_be_written() -> None:
@@ -192,6 +235,28 @@ async def test_outcomes_are_noted_once_for_each_caller_even_after_a_failure() ->
         await answer(endpoint, request)
 
     assert told(log) == [("ended", "INVALID_FIELD"), ("ended", "OK")]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OpportuneError(ErrorReason.JOURNAL_FULL, "full"), "JOURNAL_FULL"),
+        (ZeroDivisionError(), "INTERNAL"),
+        (asyncio.CancelledError(), "UNANSWERED"),
+    ],
+)
+async def test_first_failure_behind_a_success_is_noted_and_only_that(error: BaseException, status: str) -> None:
+    log = FakeAuditLog()
+    handler = Handler(log, profiles.ApplyProfileDeltasResponse())
+    request = profiles.ApplyProfileDeltasRequest(source="crm")
+    endpoint = unary("ProfileService/ApplyProfileDeltas", type(request), handler, log)
+
+    await answer(endpoint, request)
+    handler._response = error
+    for _ in range(2):
+        await asyncio.gather(answer(endpoint, request), return_exceptions=True)
+
+    assert told(log) == [("ended", "OK"), ("ended", status)]
 
 
 class Messages:
