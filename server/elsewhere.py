@@ -43,7 +43,8 @@ async def run_elsewhere(module: str, *arguments: str, given: bytes = b"", is_qui
     try:
         # From its first instruction on: importing is a good part of the work.
         os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
-        return await asyncio.to_thread(_converse, process, given)
+        # Shielded, as a thread that was cancelled before it began would leave a process that nobody waits for.
+        return await asyncio.shield(asyncio.create_task(asyncio.to_thread(_converse, process, given)))
     finally:
         # Without effect on one that has ended. The thread collects what is left of it.
         process.kill()
