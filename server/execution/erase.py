@@ -86,13 +86,25 @@ class EraseProfile:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _erase(self, customer_id: str) -> ErasureReceipt:
+        decisions = 0
         if self._state.profiles.find(customer_id) < 0:
             interrupted = self._removal.waiting(customer_id)
             if interrupted is not None:
                 return await self._removal(interrupted)
             if not await self._is_held(customer_id):
-                raise profile_not_found()
-        return await self._removal(await self._take(customer_id))
+                # A decision that shows nothing is in no row and no entry, only in a record and among the answers.
+                decisions = await self._forget_decisions(customer_id)
+        erased = await self._take(customer_id)
+        erased.decisions += decisions
+        return await self._removal(erased)
+
+    async def _forget_decisions(self, customer_id: str) -> int:
+        """Removes the records and answers of somebody of whom nothing else is held; raises if there are no records."""
+        self._forget_answers(frozenset([customer_id]))
+        removed = await self._removal.erase_decisions([customer_id])
+        if not removed:
+            raise profile_not_found()
+        return removed
 
     async def _take(self, customer_id: str) -> Erased:
         """Takes the customer out of memory, and texts out of the vault's rows."""

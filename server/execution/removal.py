@@ -89,11 +89,24 @@ class Removal:
         assert erased.receipt is not None
         return erased.receipt
 
+    async def erase_decisions(self, identifiers: Sequence[str]) -> int:
+        """Removes the records of their decisions; returns how many.
+
+        Raises:
+            OpportuneError: JOURNAL_FULL; some may be left.
+        """
+        try:
+            return await self._decisions.erase(identifiers)
+        except OSError as error:
+            _LOG.error("the decision log cannot be written, so that an erasure waits: %s", error.strerror)
+            raise journal_full() from error
+
     async def _round(self, customers: Sequence[Erased]) -> None:
         for erased in customers:
             await self._note_cut(erased)
         await self._redact(customers)
-        await self._erase_decisions(customers)
+        for erased in customers:
+            erased.decisions += await self.erase_decisions(sorted(erased.identifiers))
         if self._vault is not None:
             await self._vault.scrub(max(_cut(erased).stored_us for erased in customers))
         snapshots = await self._renew()
@@ -119,14 +132,6 @@ class Removal:
             changed = [kept for record in records if (kept := _without(record, customers)) is not record]
             if changed:
                 await self._journal.rewrite(changed)
-
-    async def _erase_decisions(self, customers: Sequence[Erased]) -> None:
-        try:
-            for erased in customers:
-                erased.decisions += await self._decisions.erase(sorted(erased.identifiers))
-        except OSError as error:
-            _LOG.error("the decision log cannot be written, so that an erasure waits: %s", error.strerror)
-            raise journal_full() from error
 
     async def _renew(self) -> int:
         try:

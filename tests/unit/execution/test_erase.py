@@ -115,6 +115,21 @@ async def test_erasing_nobody_is_not_found(server: Server) -> None:
         assert not len(server.ledger)
 
 
+async def test_record_of_a_decision_that_showed_nothing_is_erased(server: Server) -> None:
+    server.rank(RankQuery("cookie:mute-99", "home", candidate_offer_ids=("none",), request_id="r-1"))
+    await server.log.flush()
+    assert knows(server.state.facts) == {ANNA, PHONE, CARD, BERT}
+    assert b"cookie:mute-99" in server.bytes_on_disk()
+
+    receipt = await server.erase("cookie:mute-99")
+
+    assert [store.removed for store in receipt.stores if store.store == "decision_records"] == [1]
+    assert b"cookie:mute-99" not in server.bytes_on_disk()
+    assert server.rank._answered.find("r-1", ()) is None
+    with pytest.raises(OpportuneError, match="nothing is known"):
+        await server.erase("cookie:mute-99")
+
+
 async def test_erasing_again_finds_nobody_and_a_new_customer_is_erased_again(server: Server) -> None:
     await server.erase(ANNA)
     with pytest.raises(OpportuneError, match="nothing is known"):
