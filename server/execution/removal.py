@@ -28,6 +28,8 @@ class Erased:
 
     def __init__(self, identifiers: frozenset[str], texts: int) -> None:
         self.identifiers = identifiers
+        self.late = frozenset[str]()
+        """Who belonged to the customer when memory forgot, and was not among the identifiers."""
         self.texts = texts
         self.rows = 0
         self.entries = 0
@@ -154,6 +156,24 @@ class Removal:
                 ErasedFrom("decision_records", erased.decisions, "records of decisions removed from the decision log"),
             ),
         )
+
+
+def together(receipts: Sequence[ErasureReceipt]) -> ErasureReceipt:
+    """The receipt of a customer who was removed in parts."""
+    first, last = receipts[0], receipts[-1]
+    if first is last:
+        return first
+    stores = [list(parts) for parts in zip(*(receipt.stores for receipt in receipts), strict=True)]
+    return ErasureReceipt(
+        offset=last.offset,
+        complete_time=max(receipt.complete_time for receipt in receipts),
+        identifiers=sum(receipt.identifiers for receipt in receipts),
+        stores=tuple(
+            # Parts that share a round share its snapshots.
+            parts[0]._replace(removed=(max if parts[0].store == "snapshots" else sum)(part.removed for part in parts))
+            for parts in stores
+        ),
+    )
 
 
 def _without(record: Record, customers: Sequence[Erased]) -> Record:

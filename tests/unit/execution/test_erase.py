@@ -12,7 +12,7 @@ import pytest
 from server.domain.contact import ContactKind
 from server.domain.decision import RankQuery
 from server.domain.errors import ErrorReason, OpportuneError
-from server.domain.journal import ProfileErased, journal_full
+from server.domain.journal import IdentifiersLinked, ProfileErased, journal_full
 from server.domain.load import ColumnBatch, LoadColumn
 from server.domain.outcome import Outcome
 from server.domain.profile import AttributeUpdates, Profile, ProfileDelta
@@ -23,7 +23,7 @@ from server.execution.outcomes import ReportOutcomes
 from server.execution.rejections import RejectionLimit
 from server.execution.sources import Sources
 from server.execution.state import State
-from server.execution.writer import Writer
+from server.execution.writer import Writer, Written
 from server.storage.ledger import FileLedger, MemoryLedger
 from server.storage.memory_decision_log import MemoryDecisionLog
 from server.storage.memory_journal import MemoryJournal
@@ -185,6 +185,57 @@ async def test_what_waits_for_the_disk_is_erased_and_what_comes_behind_stays(ser
     assert profile.identifiers == (ANNA,)
     assert [text.text for text in (await server.vault.read([ANNA]))[ANNA]] == ["Somebody New"]
     assert profiles_of(await server.replayed(), [ANNA, BERT]) == profiles_of(server.state.facts, [ANNA, BERT])
+
+
+async def test_identifier_that_joins_while_texts_are_counted_is_erased(server: Server) -> None:
+    class Joining:
+        """A vault during whose counting somebody joins."""
+
+        def __getattr__(self, call: str) -> Any:
+            return getattr(server.vault, call)
+
+        async def count(self, identifiers: list[str]) -> int:
+            counted = await server.vault.count(identifiers)
+            if "cookie:late" not in knows(server.state.facts):
+                await server.change("cookie:late", AttributeUpdates(set={"email": "late@example.com"}), (ANNA,))
+            return counted
+
+    server.erase._vault = Joining()  # type: ignore[assignment]
+
+    receipt = await server.erase(ANNA)
+
+    assert receipt.identifiers == 4
+    assert {store.store: store.removed for store in receipt.stores}["vault"] == 4
+    assert b"cookie:late" not in server.bytes_on_disk()
+    await is_gone(server)
+
+
+async def test_identifiers_that_join_by_what_waits_for_the_disk_are_erased(server: Server) -> None:
+    for late in ("cookie:late-1", "cookie:late-2", "cookie:late-3"):
+        await server.set(late, visits=1.0, email=f"{late[7:]}@example.com")
+    await server.link("cookie:late-2", "cookie:late-3")
+    joining: list[asyncio.Future[Written]] = []
+
+    class Linking:
+        """A writer before whose entry of the erasure links are taken."""
+
+        def __getattr__(self, call: str) -> Any:
+            return getattr(server.writer, call)
+
+        def write(self, entry: Any, **more: Any) -> Any:
+            if not joining:
+                links = [IdentifiersLinked(NOON_US, ANNA, late) for late in ("cookie:late-1", "cookie:late-2")]
+                joining.extend(map(server.writer.write, links))
+            return server.writer.write(entry, **more)
+
+    server.erase._writer = Linking()  # type: ignore[assignment]
+
+    receipt = await server.erase(ANNA)
+
+    assert receipt.identifiers == 6
+    assert {store.store: store.removed for store in receipt.stores}["memory"] == 6
+    assert b"cookie:late" not in server.bytes_on_disk()
+    await is_gone(server)
 
 
 async def test_erasure_goes_on_when_its_caller_leaves(server: Server) -> None:
