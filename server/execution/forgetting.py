@@ -49,6 +49,7 @@ def forget(facts: Facts, identifiers: Iterable[str]) -> int:
         if not gone.issuperset(profiles.graph.members(row)):
             profiles.unlink(row, None, facts.offset)
     if rows:
+        facts.contacts.part(rows)
         profiles.forget(rows)
         facts.matches.forget(rows)
     return len(rows)
