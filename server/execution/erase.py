@@ -110,6 +110,8 @@ class EraseProfile:
         """Takes the customer out of memory, and texts out of the vault's rows."""
         identifiers, texts = await self._begin(customer_id)
         erased = Erased(identifiers, texts)
+        # After a kill, what is older than the entry is told by its time: decisions that wait are written before it.
+        self._writer.ahead()
         # From here to the entry's place in the queue nothing else has a turn, so that these are all identifiers but
         # those that join by what is in the queue before it; `_forget` sees these.
         entry = ProfileErased(self._now_us(), len(identifiers))
@@ -123,6 +125,8 @@ class EraseProfile:
             self._refused.append(identifiers)
             raise
         self._forget(erased, entry, written)
+        # Decisions that were made until then may be behind the entry, and the round must find them in the journal.
+        await self._writer.settle()
         await self._removal.cut(erased)
         return erased
 
@@ -174,6 +178,7 @@ class EraseProfile:
             self._state.cached.forget(identifier)
         self._forget_answers(erased.identifiers)
         erased.offset = written.result().offset
+        erased.decided = facts.contacts.decided
         # With a journal in memory, entries behind it may have been applied in the same turn; they go with it.
         erased.cut = Cut(facts.offset, entry.time_us, self._now_us())
 

@@ -14,7 +14,7 @@ from server.domain.erasure import Cut, ErasedFrom, ErasureLedger, ErasureReceipt
 from server.domain.journal import Journal, Record, journal_full
 from server.domain.vault import Vault
 from server.execution.forgetting import Snapshots
-from server.execution.redaction import redacted
+from server.execution.redaction import redacted, without_decisions
 from server.execution.state import Clock
 
 REWRITTEN_AT_ONCE = 16
@@ -35,6 +35,8 @@ class Erased:
         self.entries = 0
         self.decisions = 0
         self.offset = 0
+        self.decided = 0
+        """The last decision that was made before memory forgot."""
         self.cut: Cut | None = None
         self.is_cut = False
         self.receipt: ErasureReceipt | None = None
@@ -124,8 +126,7 @@ class Removal:
 
     async def _redact(self, customers: Sequence[Erased]) -> None:
         identifiers = sorted(frozenset[str]().union(*(erased.identifiers for erased in customers)))
-        last = max(_cut(erased).offset for erased in customers)
-        after = 0
+        after, last = 0, self._journal.head
         while after < last:
             records = await self._journal.mentioning(identifiers, after, REWRITTEN_AT_ONCE)
             if not records:
@@ -181,8 +182,10 @@ def _without(record: Record, customers: Sequence[Erased]) -> Record:
     for erased in customers:
         if record.offset <= _cut(erased).offset:
             kept = redacted(record, erased.covers)
-            erased.entries += kept is not record
-            record = kept
+        else:
+            kept = without_decisions(record, erased.identifiers, erased.decided)
+        erased.entries += kept is not record
+        record = kept
     return record
 
 

@@ -3,16 +3,18 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from server.domain.clock import microseconds_of
 from server.domain.contact import ContactKind
 from server.domain.decision import RankQuery
 from server.domain.errors import ErrorReason, OpportuneError
-from server.domain.journal import IdentifiersLinked, ProfileErased, journal_full
+from server.domain.journal import DecisionsMade, IdentifiersLinked, ProfileErased, journal_full
 from server.domain.load import ColumnBatch, LoadColumn
 from server.domain.outcome import Outcome
 from server.domain.profile import AttributeUpdates, Profile, ProfileDelta
@@ -235,6 +237,63 @@ async def test_identifiers_that_join_by_what_waits_for_the_disk_are_erased(serve
     assert receipt.identifiers == 6
     assert {store.store: store.removed for store in receipt.stores}["memory"] == 6
     assert b"cookie:late" not in server.bytes_on_disk()
+    await is_gone(server)
+
+
+async def test_decision_that_waits_for_the_journal_is_no_later_than_the_erasure(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    async with serving(tmp_path / "data", clock) as server:
+        await fill(server)
+        steps = KillAt(server.folder, "after ledger.cut", tmp_path / "copy")
+        server.watch(steps)
+        server.rank._note._writer = server.writer
+        server.writer.ahead = server.rank._note.flush
+        server.erase._clock = ticking = Ticking(clock)
+        server.rank._note._now_us = lambda: microseconds_of(ticking())
+        server.rank(RankQuery(ANNA, "home"))
+        with pytest.raises((OpportuneError, KilledError)):
+            await server.erase(ANNA)
+    clock.advance(minutes=1)
+
+    async with serving(tmp_path / "copy", clock) as server:
+        await is_gone(server)
+
+
+class Ticking:
+    """A clock that goes on with every look at it."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+
+    def __call__(self) -> datetime:
+        self._clock.advance(seconds=1)
+        return self._clock.now
+
+
+async def test_decision_that_is_made_while_the_erasure_is_written_is_erased(server: Server) -> None:
+    written: list[object] = []
+
+    class Deciding:
+        """A journal that is written while decisions are made."""
+
+        def __getattr__(self, call: str) -> Any:
+            return getattr(server.journal, call)
+
+        async def append(self, entries: list[Any]) -> None:
+            if any(isinstance(entry, ProfileErased) for entry in entries):
+                server.rank(RankQuery(ANNA, "home"))
+                server.rank(RankQuery(BERT, "home"))
+            written.extend(entries)
+            await server.journal.append(entries)
+
+    server.writer._journal = Deciding()  # type: ignore[assignment]
+
+    receipt = await server.erase(ANNA)
+
+    assert isinstance(written[-1], DecisionsMade)
+    assert [made.customer_id for made in written[-1].decisions] == [ANNA, BERT]
+    assert {store.store: store.removed for store in receipt.stores}["journal"] == 8
     await is_gone(server)
 
 

@@ -84,7 +84,7 @@ def test_memory_is_what_the_redacted_journal_comes_to(history: list[Entry], cust
 
 
 def test_households_keep_the_contacts_of_those_who_stay() -> None:
-    entries = [
+    entries: list[Entry] = [
         CATALOG,
         DecisionsMade(
             NOON_US, (ContactSubject("a"),), (made(1, "c:1", "h1"), made(2, "c:2", "h1"), made(3, "c:1", "h2"))
