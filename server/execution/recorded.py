@@ -49,11 +49,14 @@ class ReplayDecision:
     """Makes a recorded decision again, somewhere else, and compares."""
 
     def __init__(
-        self, log: DecisionLog, flush: Callable[[], None], replay: Callable[[DecisionRecord], Awaitable[Replayed]]
+        self,
+        log: DecisionLog,
+        settle: Callable[[], Awaitable[None]],
+        replay: Callable[[DecisionRecord], Awaitable[Replayed]],
     ) -> None:
-        """`flush` has the decisions written that the journal does not have yet."""
+        """`settle` returns when the journal has the decisions that it does not have yet."""
         self._log = log
-        self._flush = flush
+        self._settle = settle
         self._replay = replay
 
     async def __call__(self, decision_id: str) -> Replayed:
@@ -64,7 +67,7 @@ class ReplayDecision:
             JournalDamagedError, NewerEntryError, OSError: the log cannot be read.
         """
         record = await find_record(self._log, decision_id)
-        self._flush()
+        await self._settle()
         return await self._replay(record)
 
 
