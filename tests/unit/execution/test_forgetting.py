@@ -9,13 +9,14 @@ from server.domain.erasure import Cut
 from server.domain.journal import DecisionMade, DecisionsMade, Entry, IdentifiersLinked, OutcomesReported, Record
 from server.domain.outcome import DecisionRef, Outcome
 from server.execution.facts import Facts
-from server.execution.forgetting import finish_erasures, forget, forget_erased, redact_journal
+from server.execution.forgetting import erase_from_log, finish_erasures, forget, forget_erased, redact_journal
 from server.execution.redaction import redacted
 from server.storage.ledger import MemoryLedger
 from server.storage.memory_decision_log import MemoryDecisionLog
 from server.storage.memory_journal import MemoryJournal
 from tests.support.catalogs import number
 from tests.support.clock import NOON_US, ManualClock
+from tests.support.decision_records import record
 from tests.support.entries import visits
 from tests.support.folds import apply, captured, folded, linked, profile, profiles_of, published, received, restored
 from tests.support.shared_histories import IDENTIFIERS, SCHEMA, histories, people
@@ -156,6 +157,17 @@ async def test_journal_is_rewritten_by_times() -> None:
     assert await redact_journal(journal, ledger) == 200
     assert (await journal.read(201, 9)) == [Record(202, new)]
     assert await journal.mentioning(["c:1"], 0, 9) == [Record(202, new)]
+
+
+async def test_records_that_were_decided_for_a_time_to_come_are_removed_at_start() -> None:
+    ledger, log = MemoryLedger(), MemoryDecisionLog(now_us=lambda: 55)
+    await ledger.begin(["c:1"], 50)
+    await ledger.cut(["c:1"], Cut(3, 60, 70))
+    for each in (record(1, "c:1", 55), record(2, "c:1", 10**15), record(3, "c:2", 10**15)):
+        log.put(each)
+
+    assert await erase_from_log(log, ledger) == 2
+    assert [kept.number for kept in await log.between(0, 9, 9)] == [3]
 
 
 async def test_nothing_is_read_when_everything_is_finished() -> None:
