@@ -157,7 +157,7 @@ class Service:
         audience = audiences.AudienceServicer(CountAudience(self.state, self.clock))
         past = PastCatalogs(self.state, self.stores.journal, self.stores.snapshots, compile_elsewhere)
         get = GetDecision(self.stores.decisions, past)
-        replay = ReplayDecision(self.stores.decisions, self.note.flush, ReplayElsewhere(self._places()))
+        replay = ReplayDecision(self.stores.decisions, self.writer.settle, ReplayElsewhere(self._places()))
         complete = CompleteContent(self.state, self.stores.vault)
         decision = decisions.DecisionServicer(self.rank, complete, get, replay)
         servicers = (

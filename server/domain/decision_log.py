@@ -30,7 +30,7 @@ class DecisionLog(Protocol):
 
     @property
     def oldest(self) -> int:
-        """The `time_us` of the oldest record that is kept, 0 if none is."""
+        """The `time_us` of the oldest record that is kept, or when it came if that is earlier; 0 if none is kept."""
         ...
 
     def put(self, record: DecisionRecord) -> None:
@@ -66,6 +66,14 @@ class DecisionLog(Protocol):
         """
         ...
 
+    async def stored(self, first: int, last: int, limit: int) -> list[tuple[DecisionRecord, int]]:
+        """As `between`, each with the time by which it was stored: one may be decided for any other time.
+
+        Raises:
+            JournalDamagedError, NewerEntryError, OSError: as `find`.
+        """
+        ...
+
     async def erase(self, identifiers: Sequence[str]) -> int:
         """Removes every record of these customers that was put before the call; returns how many.
 
@@ -77,7 +85,7 @@ class DecisionLog(Protocol):
         ...
 
     async def retain(self, after_us: int) -> int:
-        """Forgets records that are older than a time, as far as whole batches are; returns how many.
+        """Forgets records that came before a time, as far as whole batches did; returns how many.
 
         Raises:
             JournalDamagedError, OSError: some may be left; it may be tried again.

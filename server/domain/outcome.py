@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
         outcome_id: The caller's own name for it; a second report of the same is the same.
         decision: Whose it is; None: the latest decision for this customer and offer.
         placement_id: Narrows that down; empty: any placement.
-        revenue, profit: In the catalog's currency, at least 0 and any amount; 0 if not known.
+        revenue, profit: In the catalog's currency, 0 if not known. Revenue is never negative, profit may be.
     """
 
     outcome_id: str

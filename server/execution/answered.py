@@ -7,20 +7,29 @@ from typing import Generic, TypeVar
 
 from cachetools import TTLCache
 
+from server.domain.decision import Decision
 from server.domain.errors import ErrorReason, OpportuneError
 
 REMEMBERED = 100_000
+"""Two kilobytes are what an answer takes that was not explained, so that these are 200 MB."""
+
 REMEMBERED_S = 24 * 3600
+SHOWN_AT_ONCE = 32
+"""So many offers of an answer take another two kilobytes."""
 
 Answer = TypeVar("Answer")
 
 
 class AnsweredRequests(Generic[Answer]):
-    """The last 100,000 answers of the last 24 hours, by request id. Under more than that the oldest are forgotten."""
+    """The last 100,000 answers of the last 24 hours, by request id. Under more than that the oldest are forgotten.
+
+    An explained decision counts as many, by what was explained: there may be thousands of objects in it, which memory
+    must hold, and which the garbage collector walks again and again.
+    """
 
     def __init__(self, timer: Callable[[], float] = monotonic) -> None:
         """Starts with none; `timer` counts seconds."""
-        self._answers: TTLCache[str, tuple[bytes, Answer]] = TTLCache(REMEMBERED, REMEMBERED_S, timer)
+        self._answers: TTLCache[str, tuple[bytes, Answer]] = TTLCache(REMEMBERED, REMEMBERED_S, timer, _weight)
 
     def find(self, request_id: str, body: object) -> Answer | None:
         """The first answer to a request id, None if there is none. Bodies are told apart by their `repr`.
@@ -45,6 +54,18 @@ class AnsweredRequests(Generic[Answer]):
         """Forgets some answers. Looks at all of them, a few milliseconds at most."""
         for request_id in [name for name, (_, answer) in list(self._answers.items()) if which(answer)]:
             self._answers.pop(request_id, None)
+
+
+def _weight(known: tuple[bytes, object]) -> int:
+    """As how many answers one counts."""
+    answer = known[1]
+    if not isinstance(answer, Decision):
+        return 1
+    weight = 1 + len(answer.ranking.shown) // SHOWN_AT_ONCE + len(answer.ranking.contents)
+    if answer.explanation is not None:
+        weight += len(answer.explanation.exclusions)
+        weight += sum(len(offer.model_inputs) for offer in answer.explanation.offers)
+    return min(weight, REMEMBERED)
 
 
 def _fingerprint(body: object) -> bytes:

@@ -13,7 +13,7 @@ The order is such that the server may be killed between any two steps:
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Set
+from collections.abc import Callable, Coroutine, Iterable, Set
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ from server.execution.finishing import finish
 from server.execution.forgetting import Snapshots, finish_erasures, forget, forget_erased
 from server.execution.profiles import profile_not_found
 from server.execution.redaction import redacted
-from server.execution.removal import Erased, Removal
+from server.execution.removal import Erased, Removal, together
 from server.execution.state import Clock, State
 from server.execution.writer import MAX_GROUP_WEIGHT, Writer, Written
 
@@ -87,19 +87,34 @@ class EraseProfile:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _erase(self, customer_id: str) -> ErasureReceipt:
+        decisions = 0
         if self._state.profiles.find(customer_id) < 0:
             interrupted = self._removal.waiting(customer_id)
             if interrupted is not None:
-                return await self._removal(interrupted)
+                return await self._remove(interrupted)
             if not await self._is_held(customer_id):
-                raise profile_not_found()
-        return await self._removal(await self._take(customer_id))
+                # A decision that shows nothing is in no row and no entry, only in a record and among the answers.
+                decisions = await self._forget_decisions(customer_id)
+        erased = await self._take(customer_id)
+        erased.decisions += decisions
+        return await self._remove(erased)
+
+    async def _forget_decisions(self, customer_id: str) -> int:
+        """Removes the records and answers of somebody of whom nothing else is held; raises if there are no records."""
+        self._forget_answers(frozenset([customer_id]))
+        removed = await self._removal.erase_decisions([customer_id])
+        if not removed:
+            raise profile_not_found()
+        return removed
 
     async def _take(self, customer_id: str) -> Erased:
         """Takes the customer out of memory, and texts out of the vault's rows."""
-        identifiers = await self._begin(customer_id)
-        erased = Erased(identifiers, texts=await self._count_texts(identifiers))
-        # From here to the entry's place in the queue nothing else has a turn, so that these are all identifiers.
+        identifiers, texts = await self._begin(customer_id)
+        erased = Erased(identifiers, texts)
+        # After a kill, what is older than the entry is told by its time: decisions that wait are written before it.
+        self._writer.ahead()
+        # From here to the entry's place in the queue nothing else has a turn, so that these are all identifiers but
+        # those that join by what is in the queue before it; `_forget` sees these.
         entry = ProfileErased(self._now_us(), len(identifiers))
         sealed = [everything_of(identifier) for identifier in sorted(identifiers)]
         # An entry of this weight is committed alone: memory forgets before anything behind it is applied.
@@ -111,36 +126,60 @@ class EraseProfile:
             self._refused.append(identifiers)
             raise
         self._forget(erased, entry, written)
+        # Decisions that were made until then may be behind the entry, and the round must find them in the journal.
+        await self._writer.settle()
         await self._removal.cut(erased)
         return erased
 
-    async def _begin(self, customer_id: str) -> frozenset[str]:
-        """Notes all identifiers in the ledger, also those that join the customer while the disk works."""
+    async def _remove(self, erased: Erased) -> ErasureReceipt:
+        """Removes a customer whom memory has forgotten, with those who joined too late to be forgotten with them."""
+        taken, late = [erased], list(erased.late)
+        while late:
+            identifier = late.pop()
+            # Whoever was taken with another one, or when this was tried before, is not known any more.
+            if self._state.profiles.find(identifier) >= 0:
+                taken.append(await self._take(identifier))
+                late += taken[-1].late
+        return together([await self._removal(each) for each in taken])
+
+    async def _begin(self, customer_id: str) -> tuple[frozenset[str], int]:
+        """Notes all identifiers in the ledger, also those that join the customer while the disk works.
+
+        Returns:
+            The identifiers, and how many texts they have.
+        """
         begun: frozenset[str] = frozenset()
-        while not begun >= (identifiers := self._identifiers(customer_id)):
-            await self._ledger.begin(sorted(identifiers - begun), self._now_us())
-            begun |= identifiers
+        texts = 0
+        while new := self._identifiers(customer_id) - begun:
+            await self._ledger.begin(sorted(new), self._now_us())
+            texts += await self._count_texts(new)
+            begun |= new
         self._refused = [before for before in self._refused if not before <= begun]
-        return begun
+        return begun, texts
 
     def _identifiers(self, customer_id: str) -> frozenset[str]:
         """Those of the customer, and those that an erasure was begun with that the journal refused."""
-        profiles = self._state.profiles
-        row = profiles.find(customer_id)
-        members = [customer_id] if row < 0 else [profiles.name(member) for member in profiles.members(row)]
         refused = [before for before in self._refused if customer_id in before]
-        return frozenset(members).union(*refused)
+        return self._members([customer_id]).union([customer_id], *refused)
+
+    def _members(self, identifiers: Iterable[str]) -> frozenset[str]:
+        """All identifiers of those customers of these whom memory knows."""
+        profiles = self._state.profiles
+        rows = [row for identifier in identifiers if (row := profiles.find(identifier)) >= 0]
+        return frozenset([profiles.name(member) for row in rows for member in profiles.graph.members(row)])
 
     def _forget(self, erased: Erased, entry: ProfileErased, written: "asyncio.Future[Written]") -> None:
         """Runs as soon as the entry is applied, and does nothing when it runs again."""
         if written.cancelled() or written.exception() is not None or erased.cut is not None:
             return
         facts = self._state.facts
+        erased.late = self._members(erased.identifiers) - erased.identifiers
         erased.rows = forget(facts, erased.identifiers)
         for identifier in erased.identifiers:
             self._state.cached.forget(identifier)
         self._forget_answers(erased.identifiers)
         erased.offset = written.result().offset
+        erased.decided = facts.contacts.decided
         # With a journal in memory, entries behind it may have been applied in the same turn; they go with it.
         erased.cut = Cut(facts.offset, entry.time_us, self._now_us())
 

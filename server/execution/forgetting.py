@@ -49,6 +49,7 @@ def forget(facts: Facts, identifiers: Iterable[str]) -> int:
         if not gone.issuperset(profiles.graph.members(row)):
             profiles.unlink(row, None, facts.offset)
     if rows:
+        facts.contacts.part(rows)
         profiles.forget(rows)
         facts.matches.forget(rows)
     return len(rows)
@@ -110,10 +111,11 @@ async def erase_from_log(log: DecisionLog, ledger: ErasureLedger) -> int:
     """
     gone: dict[str, None] = {}
     after = 0
-    while records := await log.between(after + 1, _LAST_NUMBER, READ_AT_ONCE * 16):
-        after = records[-1].number
-        for record in records:
-            if ledger.covers_stored(record.query.customer_id, record.time_us):
+    while records := await log.stored(after + 1, _LAST_NUMBER, READ_AT_ONCE * 16):
+        after = records[-1][0].number
+        for record, stored_us in records:
+            # One that was decided for a time to come is no newer than when it was stored.
+            if ledger.covers_stored(record.query.customer_id, min(record.time_us, stored_us)):
                 gone[record.query.customer_id] = None
     return await log.erase(list(gone)) if gone else 0
 

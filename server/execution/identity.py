@@ -5,7 +5,7 @@ from server.domain.errors import ErrorReason, OpportuneError, invalid_field
 from server.domain.identifier import require_identifier
 from server.domain.journal import IdentifiersLinked, IdentifierUnlinked
 from server.domain.profile import Profile
-from server.execution.profiles import GetProfile
+from server.execution.profiles import GetProfile, profile_not_found, profile_of
 from server.execution.state import Clock, State
 from server.execution.writer import Writer
 
@@ -44,25 +44,36 @@ class UnlinkIdentifier:
     def __init__(self, state: State, writer: Writer, clock: Clock) -> None:
         self._writer = writer
         self._clock = clock
-        self._profile = GetProfile(state, clock)
         self._state = state
 
     async def __call__(self, customer_id: str, other_id: str) -> list[Profile]:
         """The profiles of the customers that were one, that of the identifier first.
 
         Raises:
-            OpportuneError: INVALID_FIELD, NOT_LINKED, JOURNAL_FULL, JOURNAL_FAILED.
+            OpportuneError: INVALID_FIELD, NOT_LINKED, JOURNAL_FULL, JOURNAL_FAILED; PROFILE_NOT_FOUND if all of them
+                have been erased meanwhile.
         """
         require_identifier("customer_id", customer_id)
         if other_id:
             require_identifier("other_id", other_id)
         before = self._members(customer_id, other_id)
         await self._writer.write(IdentifierUnlinked(microseconds_of(self._clock()), customer_id, other_id))
-        profiles = [self._profile(customer_id)]
-        for identifier in before:
+        # They are parted, so it is too late to refuse one of whom nothing is known but what was shown.
+        profiles: list[Profile] = []
+        for identifier in (customer_id, *before):
             if not any(identifier in profile.identifiers for profile in profiles):
-                profiles.append(self._profile(identifier))
+                profiles += self._profile(identifier)
+        if not profiles:
+            raise profile_not_found()
         return profiles
+
+    def _profile(self, identifier: str) -> list[Profile]:
+        """What there is of an identifier; nothing if it has been erased meanwhile."""
+        profiles = self._state.profiles
+        row = profiles.find(identifier)
+        if row < 0:
+            return []
+        return [profile_of(profiles, identifier, profiles.graph.customer(row), profiles.members(row), self._clock())]
 
     def _members(self, customer_id: str, other_id: str) -> list[str]:
         """The identifiers of the customer as they are now; refuses to part what is not linked."""

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -20,6 +19,8 @@ from server.execution.writer import Writer
 MAX_OUTCOMES = 1_000
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
+MAX_AMOUNT = 1e12
+"""Of a budget too: sums of more would lose the small ones, or be infinite."""
 
 
 class OutcomeAnswer(NamedTuple):
@@ -53,7 +54,7 @@ class ReportOutcomes:
         """
         if not 1 <= len(outcomes) <= MAX_OUTCOMES:
             raise invalid_field("outcomes", f"must be 1 to {MAX_OUTCOMES:,}")
-        checked = [_checked(outcome, f"outcomes[{place}]") for place, outcome in enumerate(outcomes)]
+        checked = [self._checked(outcome, f"outcomes[{place}]") for place, outcome in enumerate(outcomes)]
         good = [outcome for outcome in checked if isinstance(outcome, Outcome)]
         attributed: Iterator[AttributedOutcome] = iter(())
         if good:
@@ -69,6 +70,19 @@ class ReportOutcomes:
             answers.append(OutcomeAnswer(attribution, "" if ref is None else decision_id_of(ref.number, ref.tag)))
         return OutcomesRecorded(answers, self._state.facts.offset)
 
+    def _checked(self, outcome: Outcome | OpportuneError, field: str) -> Outcome | OpportuneError:
+        """The outcome, or the error that refuses it."""
+        if isinstance(outcome, OpportuneError):
+            return outcome
+        try:
+            _check(outcome, field)
+            if outcome.decision is None:
+                # Before the first catalog nobody knows what it is about.
+                _ = self._state.catalog
+        except OpportuneError as error:
+            return error
+        return outcome
+
     def _subject(self, outcome: Outcome) -> ContactSubject | None:
         """What an outcome without token is about, as the catalog of now has it."""
         if outcome.decision is not None:
@@ -79,17 +93,6 @@ class ReportOutcomes:
             return ContactSubject(outcome.offer_id, outcome.placement_id)
         offer = offers.offers[place]
         return ContactSubject(offer.id, outcome.placement_id, "", offer.tactic, offer.exclusion_group)
-
-
-def _checked(outcome: Outcome | OpportuneError, field: str) -> Outcome | OpportuneError:
-    """The outcome, or the error that refuses it."""
-    if isinstance(outcome, OpportuneError):
-        return outcome
-    try:
-        _check(outcome, field)
-    except OpportuneError as error:
-        return error
-    return outcome
 
 
 def _check(outcome: Outcome, field: str) -> None:
@@ -103,10 +106,11 @@ def _check(outcome: Outcome, field: str) -> None:
             require_identifier(f"{field}.placement_id", outcome.placement_id)
     if not 0 <= outcome.event_time_us < LATEST_US:
         raise invalid_field(f"{field}.event_time", "is outside the years 1970 to 2200")
-    if not math.isfinite(outcome.revenue) or outcome.revenue < 0:
-        raise invalid_field(f"{field}.revenue", "must be finite and not negative")
-    if not math.isfinite(outcome.profit):
-        raise invalid_field(f"{field}.profit", "must be finite")
+    # Written so that NaN is refused too.
+    if not 0 <= outcome.revenue <= MAX_AMOUNT:
+        raise invalid_field(f"{field}.revenue", "must be from 0 to 1e12")
+    if not -MAX_AMOUNT <= outcome.profit <= MAX_AMOUNT:
+        raise invalid_field(f"{field}.profit", "must be from -1e12 to 1e12")
 
 
 class OfferResult(NamedTuple):

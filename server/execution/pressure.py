@@ -1,6 +1,6 @@
 """Pressure: whether there is more to do than can be done in time, and what is done about it. Pure: it is told the time.
 
-A call is strained if it has waited for more than a tenth of its time. A queue that empties again is a burst, which
+A call is strained if it has waited for more than a ninth of its time. A queue that empties again is a burst, which
 queues are for. Where most calls of an interval are strained the queue stands, and everybody waits for nothing
 (RFC 8289); each such interval raises the level by one, each other lowers it. With the level,
 

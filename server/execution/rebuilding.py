@@ -14,7 +14,7 @@ import numpy as np
 
 from server.domain.attribute import FloatRow
 from server.domain.clock import time_of
-from server.domain.decision import Decision, Ranking, Result, Rung
+from server.domain.decision import Decision, Ranking, Result, Rung, decision_id_of
 from server.domain.decision_record import DecisionRecord
 from server.execution.cached import CachedRanking
 from server.execution.candidates import find_eligible, hold_back_by_counts
@@ -187,7 +187,7 @@ def recorded_answer(record: DecisionRecord, evaluations: Sequence[Evaluation]) -
     """The answer, all of which the record has."""
     query, result = record.query, Result(record.result)
     return Decision(
-        decision_id=f"{record.number:016x}{record.tag:016x}",
+        decision_id=decision_id_of(record.number, record.tag),
         customer_id=query.customer_id,
         placement_id=query.placement_id,
         time=_time_of(record),

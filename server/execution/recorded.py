@@ -1,11 +1,10 @@
 """GetDecision expands the record of a decision to words, with what each loser lacked; ReplayDecision makes it again."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
-from server.domain.decision import Decision, Explanation, OfferExplanation, Result
+from server.domain.decision import Decision, Explanation, OfferExplanation, Result, parse_decision_id
 from server.domain.decision_log import DecisionLog
 from server.domain.decision_record import DecisionRecord
 from server.domain.errors import ErrorReason, OpportuneError, invalid_field
@@ -17,8 +16,6 @@ from server.execution.replay import Replayed
 
 TURN_S = 0.001
 """How long changes are tried before rankings have their turn."""
-
-_DECISION_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class GetDecision:
@@ -49,11 +46,14 @@ class ReplayDecision:
     """Makes a recorded decision again, somewhere else, and compares."""
 
     def __init__(
-        self, log: DecisionLog, flush: Callable[[], None], replay: Callable[[DecisionRecord], Awaitable[Replayed]]
+        self,
+        log: DecisionLog,
+        settle: Callable[[], Awaitable[None]],
+        replay: Callable[[DecisionRecord], Awaitable[Replayed]],
     ) -> None:
-        """`flush` has the decisions written that the journal does not have yet."""
+        """`settle` returns when the journal has the decisions that it does not have yet."""
         self._log = log
-        self._flush = flush
+        self._settle = settle
         self._replay = replay
 
     async def __call__(self, decision_id: str) -> Replayed:
@@ -64,7 +64,7 @@ class ReplayDecision:
             JournalDamagedError, NewerEntryError, OSError: the log cannot be read.
         """
         record = await find_record(self._log, decision_id)
-        self._flush()
+        await self._settle()
         return await self._replay(record)
 
 
@@ -88,9 +88,10 @@ def numbers_of(decision_id: str) -> tuple[int, int]:
     Raises:
         OpportuneError: INVALID_FIELD.
     """
-    if not _DECISION_ID.fullmatch(decision_id):
+    numbers = parse_decision_id(decision_id)
+    if numbers is None:
         raise invalid_field("decision_id", "takes 32 hexadecimal digits, as `decision_id` of a decision has them")
-    return int(decision_id[:16], 16), int(decision_id[16:], 16)
+    return numbers
 
 
 def not_recorded() -> OpportuneError:

@@ -4,7 +4,7 @@ An entry keeps its place, its time, and the sequence of its source: a message th
 so that no producer sends an erased customer's data again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,22 @@ def redacted(record: Record, erased: Erased) -> Record:
     return record if kept is entry else Record(record.offset, kept)
 
 
+def without_decisions(record: Record, identifiers: Set[str], last: int) -> Record:
+    """The record without whose the decisions up to a number were; the very same if there are none of these customers.
+
+    Decisions are written a little after they were made, so that those of an erased customer may be behind the erasure.
+    """
+    entry = record.entry
+    if not isinstance(entry, DecisionsMade) or all(made.number > last for made in entry.decisions):
+        return record
+    decisions = tuple(
+        _nobodys(made) if made.number <= last and made.customer_id in identifiers else made for made in entry.decisions
+    )
+    if all(map(_is, decisions, entry.decisions)):
+        return record
+    return Record(record.offset, entry._replace(decisions=decisions))
+
+
 def _without_deltas(entry: DeltasReceived, erased: Erased) -> DeltasReceived | Redacted:
     time_us = entry.time_us
     deltas = tuple(
@@ -67,10 +83,14 @@ def _without_customers(entry: DecisionsMade, erased: Erased) -> DecisionsMade:
 
     def kept(made: DecisionMade) -> DecisionMade:
         gone = made.customer_id and erased(made.customer_id, entry.time_us)
-        return made._replace(customer_id="", household="") if gone else made
+        return _nobodys(made) if gone else made
 
     decisions = tuple(map(kept, entry.decisions))
     return entry if all(map(_is, decisions, entry.decisions)) else entry._replace(decisions=decisions)
+
+
+def _nobodys(made: DecisionMade) -> DecisionMade:
+    return made._replace(customer_id="", household="")
 
 
 def _without_reporters(entry: OutcomesReported, erased: Erased) -> OutcomesReported:

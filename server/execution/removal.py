@@ -14,7 +14,7 @@ from server.domain.erasure import Cut, ErasedFrom, ErasureLedger, ErasureReceipt
 from server.domain.journal import Journal, Record, journal_full
 from server.domain.vault import Vault
 from server.execution.forgetting import Snapshots
-from server.execution.redaction import redacted
+from server.execution.redaction import redacted, without_decisions
 from server.execution.state import Clock
 
 REWRITTEN_AT_ONCE = 16
@@ -28,11 +28,15 @@ class Erased:
 
     def __init__(self, identifiers: frozenset[str], texts: int) -> None:
         self.identifiers = identifiers
+        self.late = frozenset[str]()
+        """Who belonged to the customer when memory forgot, and was not among the identifiers."""
         self.texts = texts
         self.rows = 0
         self.entries = 0
         self.decisions = 0
         self.offset = 0
+        self.decided = 0
+        """The last decision that was made before memory forgot."""
         self.cut: Cut | None = None
         self.is_cut = False
         self.receipt: ErasureReceipt | None = None
@@ -89,11 +93,24 @@ class Removal:
         assert erased.receipt is not None
         return erased.receipt
 
+    async def erase_decisions(self, identifiers: Sequence[str]) -> int:
+        """Removes the records of their decisions; returns how many.
+
+        Raises:
+            OpportuneError: JOURNAL_FULL; some may be left.
+        """
+        try:
+            return await self._decisions.erase(identifiers)
+        except OSError as error:
+            _LOG.error("the decision log cannot be written, so that an erasure waits: %s", error.strerror)
+            raise journal_full() from error
+
     async def _round(self, customers: Sequence[Erased]) -> None:
         for erased in customers:
             await self._note_cut(erased)
         await self._redact(customers)
-        await self._erase_decisions(customers)
+        for erased in customers:
+            erased.decisions += await self.erase_decisions(sorted(erased.identifiers))
         if self._vault is not None:
             await self._vault.scrub(max(_cut(erased).stored_us for erased in customers))
         snapshots = await self._renew()
@@ -109,8 +126,7 @@ class Removal:
 
     async def _redact(self, customers: Sequence[Erased]) -> None:
         identifiers = sorted(frozenset[str]().union(*(erased.identifiers for erased in customers)))
-        last = max(_cut(erased).offset for erased in customers)
-        after = 0
+        after, last = 0, self._journal.head
         while after < last:
             records = await self._journal.mentioning(identifiers, after, REWRITTEN_AT_ONCE)
             if not records:
@@ -119,14 +135,6 @@ class Removal:
             changed = [kept for record in records if (kept := _without(record, customers)) is not record]
             if changed:
                 await self._journal.rewrite(changed)
-
-    async def _erase_decisions(self, customers: Sequence[Erased]) -> None:
-        try:
-            for erased in customers:
-                erased.decisions += await self._decisions.erase(sorted(erased.identifiers))
-        except OSError as error:
-            _LOG.error("the decision log cannot be written, so that an erasure waits: %s", error.strerror)
-            raise journal_full() from error
 
     async def _renew(self) -> int:
         try:
@@ -151,13 +159,33 @@ class Removal:
         )
 
 
+def together(receipts: Sequence[ErasureReceipt]) -> ErasureReceipt:
+    """The receipt of a customer who was removed in parts."""
+    first, last = receipts[0], receipts[-1]
+    if first is last:
+        return first
+    stores = [list(parts) for parts in zip(*(receipt.stores for receipt in receipts), strict=True)]
+    return ErasureReceipt(
+        offset=last.offset,
+        complete_time=max(receipt.complete_time for receipt in receipts),
+        identifiers=sum(receipt.identifiers for receipt in receipts),
+        stores=tuple(
+            # Parts that share a round share its snapshots.
+            parts[0]._replace(removed=(max if parts[0].store == "snapshots" else sum)(part.removed for part in parts))
+            for parts in stores
+        ),
+    )
+
+
 def _without(record: Record, customers: Sequence[Erased]) -> Record:
     """An entry without the customers whose past it belongs to."""
     for erased in customers:
         if record.offset <= _cut(erased).offset:
             kept = redacted(record, erased.covers)
-            erased.entries += kept is not record
-            record = kept
+        else:
+            kept = without_decisions(record, erased.identifiers, erased.decided)
+        erased.entries += kept is not record
+        record = kept
     return record
 
 

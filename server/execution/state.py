@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from server.domain.clock import microseconds_of
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.journal import Record
 from server.domain.model import Model, ModelFailure
@@ -24,6 +25,11 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """The system's clock."""
     return datetime.now(UTC)
+
+
+def utc_now_us() -> int:
+    """The same in microseconds since 1970."""
+    return microseconds_of(utc_now())
 
 
 def never_back(clock: Clock) -> Clock:

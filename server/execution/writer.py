@@ -81,6 +81,12 @@ class Writer:
         """Starts committing, on the running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="writer")
 
+    async def settle(self) -> None:
+        """Returns when what came before the call is durable and visible, or refused, or its caller has left."""
+        self.ahead()
+        if self._waiting:
+            await asyncio.wait([waiting.future for waiting in self._waiting])
+
     async def close(self) -> None:
         """Commits what is waiting, and stops."""
         self.ahead()

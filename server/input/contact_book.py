@@ -130,6 +130,24 @@ class ContactBook:
         """The row of the identifier that a decision was made for, or -1."""
         return self._index.find(ref.number, ref.tag)[0]
 
+    def part(self, rows: Iterable[int]) -> None:
+        """Takes the decisions of these rows from their households, as redaction takes them from the journal.
+
+        Call it before the rows' own contacts are forgotten.
+        """
+        gone: dict[int, set[int]] = {}
+        for row in rows:
+            events = self._profiles.contacts.read(row)
+            for number in () if events is None else np.unique(events.numbers[events.numbers > 0]).tolist():
+                household = self._index.household(number)
+                if household != NOBODY:
+                    gone.setdefault(household, set()).add(number)
+        for household, numbers in gone.items():
+            self.households.remove(household, numbers)
+            if self.households.read(household) is None and self._household_names.name(household):
+                # Decisions that still point to it find nothing there, whoever gets the number: theirs are unique.
+                self._household_names.release(household)
+
     def capture(self) -> Iterator[SavedPage]:
         """See `Pages.capture`; the profile table has captured the customers' own contacts."""
         parts = (self.meters, self.households, self._household_names, self.totals, self._index, self._outcome_ids)

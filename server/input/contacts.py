@@ -4,7 +4,7 @@ A decision adds an event for each of its offers, an outcome one for each stage t
 decision's event knows the stages that were reached, so that whatever it still holds is told from what was used.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -170,6 +170,14 @@ class Contacts:
             return None
         place = places[events.numbers[places].argmax()]
         return int(events.numbers[place]), int(events.slots[place])
+
+    def remove(self, row: int, numbers: Collection[int]) -> None:
+        """Forgets the events of some decisions."""
+        events = self.read(row)
+        if events is None:
+            return
+        kept = [column[~np.isin(events.numbers, list(numbers))] for column in events]
+        self._runs.assign(row, tuple(kept), len(kept[0]))
 
     def clear(self, row: int) -> None:
         """Forgets the events of a row."""

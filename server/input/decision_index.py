@@ -72,6 +72,13 @@ class DecisionIndex:
         page, place = self._pages[number >> _BITS], number & _MASK
         return page.tags_view[place] if len(page.rows) and page.rows_view[place] >= 0 else None
 
+    def household(self, number: int) -> int:
+        """The row of a decision's household; `NOBODY` if it had none or is not known any more."""
+        if not 0 <= number < self._pages.rows:
+            return NOBODY
+        page, place = self._pages[number >> _BITS], number & _MASK
+        return page.households_view[place] if len(page.rows) else NOBODY
+
     def retain(self, since_us: int) -> None:
         """Lets go of the pages whose decisions were all made before a time."""
         while self._kept_from < len(self._pages) - 1 and self._pages[self._kept_from].latest_us < since_us:

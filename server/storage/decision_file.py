@@ -7,7 +7,7 @@ cannot do that.
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,16 +33,32 @@ _LOG = logging.getLogger(__name__)
 class DecisionFile:
     """A database that no other process uses. What changes it is called by one task at a time, reading by any."""
 
-    def __init__(self, path: Path, connection: aiosqlite.Connection, stock: Stock, log_bytes_max: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: aiosqlite.Connection,
+        stock: Stock,
+        log_bytes_max: int,
+        now_us: Callable[[], int],
+    ) -> None:
         """Takes over what `open` has opened."""
         self._path = path
         self._log = path.with_name(path.name + "-wal")
         self._connection = connection
         self._stock = stock
         self._log_bytes_max = log_bytes_max
+        self._now_us = now_us
 
     @classmethod
-    async def open(cls, path: Path, connector: Connector = connect, *, max_bytes: int, log_bytes_max: int) -> Self:
+    async def open(
+        cls,
+        path: Path,
+        connector: Connector = connect,
+        *,
+        max_bytes: int,
+        log_bytes_max: int,
+        now_us: Callable[[], int],
+    ) -> Self:
         """Opens a database, and makes one if there is none.
 
         Raises:
@@ -61,7 +77,7 @@ class DecisionFile:
             except BaseException:
                 await connection.close()
                 raise
-        return cls(path, connection, stock, log_bytes_max)
+        return cls(path, connection, stock, log_bytes_max, now_us)
 
     def __str__(self) -> str:
         return str(self._path)
@@ -103,18 +119,22 @@ class DecisionFile:
         ((last,),) = await self._run(rows.LAST_NUMBER)
         return last or 0
 
-    async def between(self, first: int, last: int, limit: int) -> list[DecisionRecord]:
+    async def between(self, first: int, last: int, limit: int) -> list[tuple[DecisionRecord, int]]:
         """The first records of a range of numbers in any order, at least `limit` if there are so many.
+
+        Returns:
+            Each with the time at which it was written.
 
         Raises:
             JournalDamagedError, NewerEntryError, OSError: as `of_number`.
         """
-        found: list[DecisionRecord] = []
+        found: list[tuple[DecisionRecord, int]] = []
         for batch, lowest in await self._run(rows.WHERE_NUMBERS, first, last):
-            if sum(record.number < lowest for record in found) >= limit:
+            if sum(record.number < lowest for record, _ in found) >= limit:
                 break
             for row in await self._run(rows.OF_BATCH, batch):
-                found += rows.records(row, self._path, first, last)
+                written_us = rows.written_us(row)
+                found += [(record, written_us) for record in rows.records(row, self._path, first, last)]
         return found
 
     async def mentioning(self, customers: Collection[str], low: int, high: int) -> list[int]:
@@ -135,7 +155,7 @@ class DecisionFile:
             Exception: some record is not as its type says.
         """
         encoded = await _encoded(group)
-        size, bounds = rows.bytes_of(encoded), rows.bounds_of([record for record, _, _ in group])
+        size, bounds = rows.bytes_of(encoded), rows.bounds_of([record for record, _, _ in group], self._now_us())
         with damage_named(self._path):
             gone = await self._stock.make_room(size)
             batch = self._stock.last + 1

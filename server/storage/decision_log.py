@@ -6,13 +6,14 @@ a time, and written by the database's thread, which sees bytes only.
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from server.domain.decision_record import DecisionRecord
 from server.domain.journal import JournalDamagedError
+from server.execution.state import utc_now_us
 from server.storage.database import Connector, connect
 from server.storage.decision_file import DecisionFile
 from server.storage.decision_queue import DecisionQueue
@@ -40,8 +41,17 @@ _T = TypeVar("_T")
 class SqliteDecisionLog:
     """`DecisionLog` in a file that no other process uses."""
 
-    def __init__(self, file: DecisionFile, queue: DecisionQueue, *, gather_s: float, retry_s: float) -> None:
+    def __init__(
+        self,
+        file: DecisionFile,
+        queue: DecisionQueue,
+        *,
+        gather_s: float,
+        retry_s: float,
+        now_us: Callable[[], int],
+    ) -> None:
         """Takes over what `open` has opened, and starts writing what is put."""
+        self._now_us = now_us
         self._file = file
         self._queue = queue
         self._turn = asyncio.Lock()
@@ -63,6 +73,7 @@ class SqliteDecisionLog:
         log_bytes_max: int = LOG_BYTES_MAX,
         gather_s: float = GATHER_S,
         retry_s: float = RETRY_S,
+        now_us: Callable[[], int] = utc_now_us,
     ) -> Self:
         """Opens a log, and makes one if there is none.
 
@@ -74,14 +85,15 @@ class SqliteDecisionLog:
             log_bytes_max: Past this size the write-ahead log is copied into the database.
             gather_s: How long a record waits for others.
             retry_s: How long nothing is written after an error.
+            now_us: Tells the time, for retention.
 
         Raises:
             JournalDamagedError: the database is damaged.
             NewerEntryError: a newer server wrote it.
             OSError: the file cannot be used.
         """
-        file = await DecisionFile.open(path, connector, max_bytes=max_bytes, log_bytes_max=log_bytes_max)
-        return cls(file, DecisionQueue(max_pending_bytes), gather_s=gather_s, retry_s=retry_s)
+        file = await DecisionFile.open(path, connector, max_bytes=max_bytes, log_bytes_max=log_bytes_max, now_us=now_us)
+        return cls(file, DecisionQueue(max_pending_bytes), gather_s=gather_s, retry_s=retry_s, now_us=now_us)
 
     @property
     def written(self) -> int:
@@ -101,7 +113,7 @@ class SqliteDecisionLog:
     @property
     def oldest(self) -> int:
         """The time of the oldest record, on disk or still waiting."""
-        return self._file.oldest_us or next((record.time_us for record in self._queue), 0)
+        return self._file.oldest_us or next((min(each.time_us, self._now_us()) for each in self._queue), 0)
 
     def put(self, record: DecisionRecord) -> None:
         """Takes a record, or drops and counts it."""
@@ -120,9 +132,14 @@ class SqliteDecisionLog:
 
     async def between(self, first: int, last: int, limit: int) -> list[DecisionRecord]:
         """Up to `limit` records of a range of numbers, written or not."""
+        return [record for record, _ in await self.stored(first, last, limit)]
+
+    async def stored(self, first: int, last: int, limit: int) -> list[tuple[DecisionRecord, int]]:
+        """Up to `limit` records of a range of numbers, each with when it was written; now, if it still waits."""
         # Those that wait come first: one that is written meanwhile is found twice, and not never.
-        found = {record.number: record for record in self._queue if first <= record.number <= last}
-        found |= {record.number: record for record in await self._file.between(first, last, limit)}
+        now_us = self._now_us()
+        found = {record.number: (record, now_us) for record in self._queue if first <= record.number <= last}
+        found |= {each[0].number: each for each in await self._file.between(first, last, limit)}
         return [found[number] for number in sorted(found)[: max(limit, 0)]]
 
     async def erase(self, identifiers: Sequence[str]) -> int:
@@ -130,7 +147,7 @@ class SqliteDecisionLog:
         return await self._finish(self._erase(frozenset(identifiers)))
 
     async def retain(self, after_us: int) -> int:
-        """Deletes batches without any record of this time or later, and what waits and is older."""
+        """Deletes batches that were written before a time, and what waits and is older."""
         return await self._finish(self._retain(after_us))
 
     async def flush(self) -> None:

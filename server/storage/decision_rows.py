@@ -50,13 +50,13 @@ class Bounds(NamedTuple):
     last: int
     oldest_us: int
     newest_us: int
+    """When it was written: callers may decide for any time, and retention must not believe them."""
 
 
-def bounds_of(records: Sequence[DecisionRecord]) -> Bounds:
-    """The lowest and the highest number and time of records."""
+def bounds_of(records: Sequence[DecisionRecord], now_us: int) -> Bounds:
+    """The lowest and the highest number of records that are written now, and their times."""
     numbers = [record.number for record in records]
-    times = [record.time_us for record in records]
-    return Bounds(min(numbers), max(numbers), min(times), max(times))
+    return Bounds(min(numbers), max(numbers), min(now_us, *(record.time_us for record in records)), now_us)
 
 
 def bytes_of(encoded: Encoded) -> int:
@@ -89,6 +89,12 @@ def records(row: Sequence[Any], file: object, first: int, last: int) -> list[Dec
         return decode(encoded, first, last)
     except (JournalDamagedError, NewerEntryError) as error:
         raise type(error)(f"{file}: batch {batch}: {error}") from error
+
+
+def written_us(row: Sequence[Any]) -> int:
+    """When the batch of a row was written."""
+    written: int = row[4]
+    return written
 
 
 def _is_intact(batch: int, bounds: Sequence[Any], encoded: Encoded, expected: int) -> bool:

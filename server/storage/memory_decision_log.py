@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from server.domain.decision_record import DecisionRecord
+from server.execution.state import utc_now_us
 from server.storage.decision_codec import Waiting, waiting
 
 MAX_BYTES = 32 * 2**20
@@ -13,7 +14,10 @@ MAX_BYTES = 32 * 2**20
 class MemoryDecisionLog:
     """`DecisionLog` in memory: the newest records that fit into so many bytes."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES, now_us: Callable[[], int] = utc_now_us) -> None:
+        """`now_us` tells the time, for retention."""
+        self._now_us = now_us
+        self._came_us: dict[int, int] = {}
         self._max_bytes = max_bytes
         self._kept: OrderedDict[int, Waiting] = OrderedDict()
         self._bytes = 0
@@ -38,7 +42,7 @@ class MemoryDecisionLog:
     @property
     def oldest(self) -> int:
         """The time of the oldest record."""
-        return next((record.time_us for record, _, _ in self._kept.values()), 0)
+        return next((min(record.time_us, self._came_us[number]) for number, (record, _, _) in self._kept.items()), 0)
 
     def put(self, record: DecisionRecord) -> None:
         """Takes a record; the oldest ones go."""
@@ -47,10 +51,13 @@ class MemoryDecisionLog:
         except Exception:  # A record that is none must not keep its decision from being answered.
             self._dropped += 1
             return
+        self._came_us[record.number] = self._now_us()
         self._written += 1
         self._bytes += kept[2]
         while self._bytes > self._max_bytes:
-            self._bytes -= self._kept.popitem(last=False)[1][2]
+            number, (_, _, weight) = self._kept.popitem(last=False)
+            self._bytes -= weight
+            del self._came_us[number]
 
     async def last_number(self) -> int:
         """The highest number."""
@@ -63,8 +70,12 @@ class MemoryDecisionLog:
 
     async def between(self, first: int, last: int, limit: int) -> list[DecisionRecord]:
         """Up to `limit` records of a range of numbers, in their order."""
+        return [record for record, _ in await self.stored(first, last, limit)]
+
+    async def stored(self, first: int, last: int, limit: int) -> list[tuple[DecisionRecord, int]]:
+        """Up to `limit` records of a range of numbers, each with when it came."""
         numbers = sorted(number for number in self._kept if first <= number <= last)
-        return [self._kept[number][0] for number in numbers[: max(limit, 0)]]
+        return [(self._kept[number][0], self._came_us[number]) for number in numbers[: max(limit, 0)]]
 
     async def erase(self, identifiers: Sequence[str]) -> int:
         """Removes the records of customers."""
@@ -72,8 +83,8 @@ class MemoryDecisionLog:
         return self._remove(lambda record: record.query.customer_id in customers)
 
     async def retain(self, after_us: int) -> int:
-        """Forgets records that are older than a time."""
-        return self._remove(lambda record: record.time_us < after_us)
+        """Forgets records that came before a time."""
+        return self._remove(lambda record: self._came_us[record.number] < after_us)
 
     async def flush(self) -> None:
         """Has nothing to write."""
@@ -83,5 +94,7 @@ class MemoryDecisionLog:
 
     def _remove(self, which: Callable[[DecisionRecord], bool]) -> int:
         numbers = [number for number, (record, _, _) in self._kept.items() if which(record)]
-        self._bytes -= sum(self._kept.pop(number)[2] for number in numbers)
+        for number in numbers:
+            self._bytes -= self._kept.pop(number)[2]
+            del self._came_us[number]
         return len(numbers)

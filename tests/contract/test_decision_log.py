@@ -16,10 +16,24 @@ from tests.support.entries import exact
 ALL = 2**63 - 1
 
 
+class Now:
+    """A clock that is as late as the record that was put last."""
+
+    time_us = 0
+
+    def __call__(self) -> int:
+        return self.time_us
+
+
+NOW = Now()
+
+
 @pytest.fixture(params=["sqlite", "memory"])
 async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DecisionLog]:
     path = tmp_path / "decisions.db"
-    opened: DecisionLog = MemoryDecisionLog() if request.param == "memory" else await SqliteDecisionLog.open(path)
+    NOW.time_us = 0
+    in_memory = request.param == "memory"
+    opened: DecisionLog = MemoryDecisionLog(now_us=NOW) if in_memory else await SqliteDecisionLog.open(path, now_us=NOW)
     yield opened
     await opened.close()
 
@@ -32,6 +46,7 @@ def state(request: pytest.FixtureRequest) -> str:
 
 async def put(log: DecisionLog, state: str, *records: Any) -> None:
     for each in records:
+        NOW.time_us = each.time_us
         log.put(each)
     if state == "written":
         await log.flush()
@@ -169,6 +184,20 @@ async def test_old_records_that_wait_are_forgotten(log: DecisionLog) -> None:
 
     assert await log.retain(2_500) == 2
     assert await numbers(log) == [3]
+
+
+@pytest.mark.parametrize("decided_for", [0, 10**15], ids=["the past", "the future"])
+async def test_records_are_kept_by_when_they_came(log: DecisionLog, decided_for: int) -> None:
+    NOW.time_us = 50_000
+    log.put(record(1, time_us=decided_for))
+    assert log.oldest == min(decided_for, 50_000)
+    await log.flush()
+
+    assert log.oldest == min(decided_for, 50_000)
+    assert [stored for _, stored in await log.stored(0, ALL, ALL)] == [50_000]
+    assert await log.retain(50_000) == 0
+    assert await numbers(log) == [1]
+    assert await log.retain(50_001) == 1
 
 
 async def test_oldest_is_known_and_moves(log: DecisionLog, state: str) -> None:

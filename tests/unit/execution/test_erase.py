@@ -3,16 +3,18 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from server.domain.clock import microseconds_of
 from server.domain.contact import ContactKind
 from server.domain.decision import RankQuery
 from server.domain.errors import ErrorReason, OpportuneError
-from server.domain.journal import ProfileErased, journal_full
+from server.domain.journal import DecisionsMade, IdentifiersLinked, ProfileErased, journal_full
 from server.domain.load import ColumnBatch, LoadColumn
 from server.domain.outcome import Outcome
 from server.domain.profile import AttributeUpdates, Profile, ProfileDelta
@@ -24,7 +26,7 @@ from server.execution.outcomes import ReportOutcomes
 from server.execution.rejections import RejectionLimit
 from server.execution.sources import Sources
 from server.execution.state import State
-from server.execution.writer import Writer
+from server.execution.writer import Writer, Written
 from server.storage.ledger import FileLedger, MemoryLedger
 from server.storage.memory_decision_log import MemoryDecisionLog
 from server.storage.memory_journal import MemoryJournal
@@ -116,6 +118,21 @@ async def test_erasing_nobody_is_not_found(server: Server) -> None:
         assert not len(server.ledger)
 
 
+async def test_record_of_a_decision_that_showed_nothing_is_erased(server: Server) -> None:
+    server.rank(RankQuery("cookie:mute-99", "home", candidate_offer_ids=("none",), request_id="r-1"))
+    await server.log.flush()
+    assert knows(server.state.facts) == {ANNA, PHONE, CARD, BERT}
+    assert b"cookie:mute-99" in server.bytes_on_disk()
+
+    receipt = await server.erase("cookie:mute-99")
+
+    assert [store.removed for store in receipt.stores if store.store == "decision_records"] == [1]
+    assert b"cookie:mute-99" not in server.bytes_on_disk()
+    assert server.rank._answered.find("r-1", ()) is None
+    with pytest.raises(OpportuneError, match="nothing is known"):
+        await server.erase("cookie:mute-99")
+
+
 async def test_erasing_again_finds_nobody_and_a_new_customer_is_erased_again(server: Server) -> None:
     await server.erase(ANNA)
     with pytest.raises(OpportuneError, match="nothing is known"):
@@ -171,6 +188,114 @@ async def test_what_waits_for_the_disk_is_erased_and_what_comes_behind_stays(ser
     assert profile.identifiers == (ANNA,)
     assert [text.text for text in (await server.vault.read([ANNA]))[ANNA]] == ["Somebody New"]
     assert profiles_of(await server.replayed(), [ANNA, BERT]) == profiles_of(server.state.facts, [ANNA, BERT])
+
+
+async def test_identifier_that_joins_while_texts_are_counted_is_erased(server: Server) -> None:
+    class Joining:
+        """A vault during whose counting somebody joins."""
+
+        def __getattr__(self, call: str) -> Any:
+            return getattr(server.vault, call)
+
+        async def count(self, identifiers: list[str]) -> int:
+            counted = await server.vault.count(identifiers)
+            if "cookie:late" not in knows(server.state.facts):
+                await server.change("cookie:late", AttributeUpdates(set={"email": "late@example.com"}), (ANNA,))
+            return counted
+
+    server.erase._vault = Joining()  # type: ignore[assignment]
+
+    receipt = await server.erase(ANNA)
+
+    assert receipt.identifiers == 4
+    assert {store.store: store.removed for store in receipt.stores}["vault"] == 4
+    assert b"cookie:late" not in server.bytes_on_disk()
+    await is_gone(server)
+
+
+async def test_identifiers_that_join_by_what_waits_for_the_disk_are_erased(server: Server) -> None:
+    for late in ("cookie:late-1", "cookie:late-2", "cookie:late-3"):
+        await server.set(late, visits=1.0, email=f"{late[7:]}@example.com")
+    await server.link("cookie:late-2", "cookie:late-3")
+    joining: list[asyncio.Future[Written]] = []
+
+    class Linking:
+        """A writer before whose entry of the erasure links are taken."""
+
+        def __getattr__(self, call: str) -> Any:
+            return getattr(server.writer, call)
+
+        def write(self, entry: Any, **more: Any) -> Any:
+            if not joining:
+                links = [IdentifiersLinked(NOON_US, ANNA, late) for late in ("cookie:late-1", "cookie:late-2")]
+                joining.extend(map(server.writer.write, links))
+            return server.writer.write(entry, **more)
+
+    server.erase._writer = Linking()  # type: ignore[assignment]
+
+    receipt = await server.erase(ANNA)
+
+    assert receipt.identifiers == 6
+    assert {store.store: store.removed for store in receipt.stores}["memory"] == 6
+    assert b"cookie:late" not in server.bytes_on_disk()
+    await is_gone(server)
+
+
+async def test_decision_that_waits_for_the_journal_is_no_later_than_the_erasure(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    async with serving(tmp_path / "data", clock) as server:
+        await fill(server)
+        steps = KillAt(server.folder, "after ledger.cut", tmp_path / "copy")
+        server.watch(steps)
+        server.rank._note._writer = server.writer
+        server.writer.ahead = server.rank._note.flush
+        server.erase._clock = ticking = Ticking(clock)
+        server.rank._note._now_us = lambda: microseconds_of(ticking())
+        server.rank(RankQuery(ANNA, "home"))
+        with pytest.raises((OpportuneError, KilledError)):
+            await server.erase(ANNA)
+    clock.advance(minutes=1)
+
+    async with serving(tmp_path / "copy", clock) as server:
+        await is_gone(server)
+
+
+class Ticking:
+    """A clock that goes on with every look at it."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+
+    def __call__(self) -> datetime:
+        self._clock.advance(seconds=1)
+        return self._clock.now
+
+
+async def test_decision_that_is_made_while_the_erasure_is_written_is_erased(server: Server) -> None:
+    written: list[object] = []
+
+    class Deciding:
+        """A journal that is written while decisions are made."""
+
+        def __getattr__(self, call: str) -> Any:
+            return getattr(server.journal, call)
+
+        async def append(self, entries: list[Any]) -> None:
+            if any(isinstance(entry, ProfileErased) for entry in entries):
+                server.rank(RankQuery(ANNA, "home"))
+                server.rank(RankQuery(BERT, "home"))
+            written.extend(entries)
+            await server.journal.append(entries)
+
+    server.writer._journal = Deciding()  # type: ignore[assignment]
+
+    receipt = await server.erase(ANNA)
+
+    assert isinstance(written[-1], DecisionsMade)
+    assert [made.customer_id for made in written[-1].decisions] == [ANNA, BERT]
+    assert {store.store: store.removed for store in receipt.stores}["journal"] == 8
+    await is_gone(server)
 
 
 async def test_erasure_goes_on_when_its_caller_leaves(server: Server) -> None:

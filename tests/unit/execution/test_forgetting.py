@@ -4,22 +4,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.domain.attribute import Schema
+from server.domain.contact import ContactKind, ContactSubject
 from server.domain.erasure import Cut
-from server.domain.journal import Entry, IdentifiersLinked, Record
+from server.domain.journal import DecisionMade, DecisionsMade, Entry, IdentifiersLinked, OutcomesReported, Record
+from server.domain.outcome import DecisionRef, Outcome
 from server.execution.facts import Facts
-from server.execution.forgetting import finish_erasures, forget, forget_erased, redact_journal
+from server.execution.forgetting import erase_from_log, finish_erasures, forget, forget_erased, redact_journal
 from server.execution.redaction import redacted
 from server.storage.ledger import MemoryLedger
 from server.storage.memory_decision_log import MemoryDecisionLog
 from server.storage.memory_journal import MemoryJournal
 from tests.support.catalogs import number
-from tests.support.clock import ManualClock
+from tests.support.clock import NOON_US, ManualClock
+from tests.support.decision_records import record
 from tests.support.entries import visits
 from tests.support.folds import apply, captured, folded, linked, profile, profiles_of, published, received, restored
 from tests.support.shared_histories import IDENTIFIERS, SCHEMA, histories, people
 
 CATALOG = published(Schema((number("visits"),)))
-
+TAG = 7
 LOG = MemoryDecisionLog()
 
 
@@ -81,6 +84,47 @@ def test_memory_is_what_the_redacted_journal_comes_to(history: list[Entry], cust
     assert restored(captured(live)).profiles.identifiers.end == live.profiles.identifiers.end
 
 
+def test_households_keep_the_contacts_of_those_who_stay() -> None:
+    entries: list[Entry] = [
+        CATALOG,
+        DecisionsMade(
+            NOON_US, (ContactSubject("a"),), (made(1, "c:1", "h1"), made(2, "c:2", "h1"), made(3, "c:1", "h2"))
+        ),
+        OutcomesReported(
+            NOON_US,
+            tuple(Outcome(f"o{n}", ContactKind.CLICK, NOON_US, DecisionRef(n, TAG, 0)) for n in (1, 2, 3)),
+            (None, None, None),
+        ),
+    ]
+    live = folded(entries)
+    before = live.contacts.household_row("h2")
+
+    forget(live, ["c:1"])
+
+    replayed = folded([redacted(Record(1, entry), lambda name, _: name == "c:1").entry for entry in entries])
+    assert contacts(live, "h1") == contacts(replayed, "h1") == [(2, 0), (2, 1), (2, 2)]
+    assert live.contacts.household_row("h2") == replayed.contacts.household_row("h2") == -1
+    assert not [page for page in captured(live).pages if any(b"h2" in bytes(array) for array in page.arrays.values())]
+    # Its row is another household's one day, and nothing of the old one is in it.
+    again = restored(captured(live))
+    for facts in (live, again):
+        apply(facts, DecisionsMade(NOON_US, (ContactSubject("a"),), (made(4, "c:3", "h3"),)))
+        assert contacts(facts, "h3") == [(4, 0)]
+        assert contacts(facts, "h1") == contacts(replayed, "h1")
+    assert live.contacts.household_row("h3") == before
+
+
+def made(number: int, customer_id: str, household: str) -> DecisionMade:
+    return DecisionMade(number, TAG, NOON_US, 0, customer_id, household, NOON_US, (0,))
+
+
+def contacts(facts: Facts, household: str) -> list[tuple[int, int]]:
+    """Number and kind of each event of a household."""
+    events = facts.contacts.households.read(facts.contacts.household_row(household))
+    assert events is not None
+    return list(zip(events.numbers.tolist(), events.kinds.tolist(), strict=True))
+
+
 async def test_start_forgets_whom_the_snapshot_still_has() -> None:
     ledger = MemoryLedger()
     await ledger.begin(["c:1", "c:2"], 50)
@@ -113,6 +157,17 @@ async def test_journal_is_rewritten_by_times() -> None:
     assert await redact_journal(journal, ledger) == 200
     assert (await journal.read(201, 9)) == [Record(202, new)]
     assert await journal.mentioning(["c:1"], 0, 9) == [Record(202, new)]
+
+
+async def test_records_that_were_decided_for_a_time_to_come_are_removed_at_start() -> None:
+    ledger, log = MemoryLedger(), MemoryDecisionLog(now_us=lambda: 55)
+    await ledger.begin(["c:1"], 50)
+    await ledger.cut(["c:1"], Cut(3, 60, 70))
+    for each in (record(1, "c:1", 55), record(2, "c:1", 10**15), record(3, "c:2", 10**15)):
+        log.put(each)
+
+    assert await erase_from_log(log, ledger) == 2
+    assert [kept.number for kept in await log.between(0, 9, 9)] == [3]
 
 
 async def test_nothing_is_read_when_everything_is_finished() -> None:

@@ -3,7 +3,7 @@ import pytest
 from server.domain.errors import ErrorReason, OpportuneError
 from server.domain.journal import DeltasRejected
 from server.execution.identity import LinkIdentifiers, UnlinkIdentifier
-from tests.support.catalogs import catalog_document
+from tests.support.catalogs import catalog_document, offer_entry
 from tests.support.direct_writer import at_once
 from tests.support.service import Service
 
@@ -45,6 +45,21 @@ def test_parting_answers_with_the_profiles_of_all_that_were_one(
 
     assert [profile.identifiers for profile in profiles] == [("b", "c"), ("a",)]
     assert [profile.attributes for profile in profiles] == [{}, {"visits": 1.0}]
+
+
+def test_parting_from_one_who_was_only_shown_offers_answers_with_both(
+    service: Service, link: LinkIdentifiers, unlink: UnlinkIdentifier
+) -> None:
+    service.publish(catalog_document([offer_entry("soap")], identity={"max_identifiers": 3}))
+    for customer_id in ("a", "c"):
+        assert service.rank(customer_id).offers
+    at_once(link("a", "b"))
+    at_once(link("b", "c"))
+
+    profiles = at_once(unlink("b", ""))
+
+    assert [profile.identifiers for profile in profiles] == [("b",), ("a",), ("c",)]
+    assert [profile.attributes for profile in profiles] == [{}] * 3
 
 
 def test_parting_from_everybody_needs_no_other(link: LinkIdentifiers, unlink: UnlinkIdentifier) -> None:

@@ -141,6 +141,10 @@ def test_what_cannot_be_an_outcome_is_answered_on_its_own(service: Service) -> N
         outcome("o1", customer_id="customer:1"),
         outcome("o1", decision=ref, revenue=-1.0),
         outcome("o1", decision=ref, profit=math.nan),
+        outcome("o1", decision=ref, revenue=1.1e12),
+        outcome("o1", decision=ref, revenue=math.nan),
+        outcome("o1", decision=ref, profit=1.7e308),
+        outcome("o1", decision=ref, profit=-1.1e12),
         outcome("o1", decision=ref, event_time_us=-1),
         OpportuneError(ErrorReason.INVALID_FIELD, "unreadable"),
     ]
@@ -150,12 +154,9 @@ def test_what_cannot_be_an_outcome_is_answered_on_its_own(service: Service) -> N
     assert [answer.attribution for answer in answers] == [None] * len(bad) + [Attribution.ATTRIBUTED]
     assert all(answer.error is not None and answer.error.reason is ErrorReason.INVALID_FIELD for answer in answers[:-1])
     fields = [violation.field for answer in answers[:-2] if answer.error for violation in answer.error.violations]
-    assert fields == [
-        f"outcomes[{place}].{name}"
-        for place, name in enumerate(
-            ("outcome_id", "kind", "customer_id", "offer_id", "revenue", "profit", "event_time")
-        )
-    ]
+    names = ["outcome_id", "kind", "customer_id", "offer_id", "revenue", "profit"]
+    names += ["revenue", "revenue", "profit", "profit", "event_time"]
+    assert fields == [f"outcomes[{place}].{name}" for place, name in enumerate(names)]
 
 
 @pytest.mark.parametrize("count", [0, MAX_OUTCOMES + 1])
@@ -170,6 +171,20 @@ def test_nothing_is_written_if_everything_is_refused(service: Service) -> None:
     recorded(service, outcome("a b"))
 
     assert service.state.facts.offset == before
+
+
+def test_outcome_without_a_token_before_the_first_catalog_is_refused_alone() -> None:
+    service = Service()
+
+    named, by_token = recorded(
+        service,
+        outcome("o1", customer_id="customer:1", offer_id="a"),
+        outcome("o2", decision=DecisionRef(1, 2, 0), revenue=1e12, profit=-1e12),
+    ).answers
+
+    assert named.error is not None
+    assert (named.attribution, named.error.reason) == (None, ErrorReason.NO_CATALOG)
+    assert by_token.attribution is Attribution.UNATTRIBUTED
 
 
 def test_outcome_is_known_to_the_next_ranking(service: Service) -> None:

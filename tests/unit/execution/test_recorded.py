@@ -1,14 +1,23 @@
 """GetDecision: the record of a decision in words, and what each loser lacked."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from server.domain.decision import Decision, RankedOffer, Ranking, Reason, Result, Rung
+from server.domain.decision_record import DecisionRecord
 from server.domain.errors import ErrorReason, OpportuneError
+from server.domain.journal import DecisionsMade, Entry
 from server.domain.profile import AttributeUpdates
+from server.execution.recorded import ReplayDecision
+from server.execution.replay import Replayed
+from server.execution.state import State
+from server.execution.writer import Writer
 from tests.support.catalogs import catalog_document, offer_entry, placement_entry
+from tests.support.clock import NOON_US
+from tests.support.gated_journal import GatedJournal, turns
 from tests.support.models import FakeModel, appeal, fails
 from tests.support.recorded import changes, excluded, get
 from tests.support.service import Service, offer_ids
@@ -135,6 +144,36 @@ async def test_cap_of_a_placement_beside_a_disabled_one_is_told() -> None:
 
     assert offer_ids(answered) == ["b"]
     assert found["a"].reason is Reason.CAP
+
+
+async def test_replay_begins_when_the_journal_has_the_decisions_before() -> None:
+    service = service_of(offer_entry("a"))
+    answered = service.rank()
+    journal = GatedJournal()
+    journal.gate.clear()
+    writer = Writer(journal, State({}), None)
+    writer.start()
+    waiting: list[Entry] = [DecisionsMade(NOON_US, (), ())]
+    seen: list[int] = []
+
+    def flush() -> None:
+        if waiting:
+            writer.write(waiting.pop())
+
+    async def replay(record: DecisionRecord) -> Replayed:
+        seen.append(journal.head)
+        return Replayed(answered, ())
+
+    writer.ahead = flush
+    replaying = asyncio.create_task(ReplayDecision(service.log, writer.settle, replay)(answered.decision_id))
+    await turns()
+    assert (journal.begun, seen) == (1, [])
+
+    journal.gate.set()
+    await replaying
+
+    assert seen == [1]
+    await writer.close()
 
 
 # Scores

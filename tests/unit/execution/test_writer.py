@@ -256,6 +256,27 @@ async def test_closing_ends_even_if_the_last_caller_has_left(journal: GatedJourn
     assert state.profile_version == 1
 
 
+async def test_what_came_before_is_settled(journal: GatedJournal, writer: Writer) -> None:
+    await writer.settle()
+    journal.gate.clear()
+    waiting = [received(1)]
+
+    def ahead() -> None:
+        if waiting:
+            writer.write(waiting.pop())
+
+    writer.ahead = ahead
+    settling = asyncio.create_task(writer.settle())
+    await turns()
+    writer.write(received(3)).cancel()
+    assert not settling.done()
+
+    journal.gate.set()
+    await settling
+
+    assert journal.head >= 1
+
+
 async def test_sealed_texts_are_durable_before_their_entries(journal: GatedJournal, state: State) -> None:
     vault: Any = KeepingVault(journal)
     writer = Writer(journal, state, vault)

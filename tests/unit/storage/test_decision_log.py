@@ -256,7 +256,8 @@ async def test_log_in_front_of_the_file_is_emptied(path: Path) -> None:
 
 async def test_nothing_is_left_of_erased_customers_among_thousands(path: Path) -> None:
     rng = random.Random(4711)
-    log = await SqliteDecisionLog.open(path, max_bytes=3_000_000, log_bytes_max=500_000)
+    now_us = 0
+    log = await SqliteDecisionLog.open(path, max_bytes=3_000_000, log_bytes_max=500_000, now_us=lambda: now_us)
     customers = [f"cookie:{rng.getrandbits(96):024x}" for _ in range(400)]
     records = [record(number, rng.choice(customers), tag=rng.getrandbits(64)) for number in range(1, 3_001)]
     gone = set(rng.sample(customers, 40))
@@ -265,6 +266,7 @@ async def test_nothing_is_left_of_erased_customers_among_thousands(path: Path) -
     start = 0
     while start < len(records):
         size = rng.choice([1, 2, 3, 30, 100])
+        now_us = records[start : start + size][-1].time_us
         await put(log, *records[start : start + size])
         start += size
         if rng.random() < 0.1:
@@ -320,8 +322,10 @@ def _small(of: DecisionRecord, variables: int) -> DecisionRecord:
 
 
 async def test_what_was_deleted_by_retention_is_not_left_either(path: Path) -> None:
-    log = await SqliteDecisionLog.open(path, max_bytes=200_000)
+    now_us = 0
+    log = await SqliteDecisionLog.open(path, max_bytes=200_000, now_us=lambda: now_us)
     for start in range(1, 1_000, 50):
+        now_us = (start + 49) * 1_000
         await put(log, *(record(number, f"cookie:secret{number:04}") for number in range(start, start + 50)))
     await log.retain(990_000)
     await log.erase(["nobody"])
