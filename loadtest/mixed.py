@@ -1,8 +1,8 @@
 """The scenario `mixed`: what RankOffers loses while the rest of the work goes on.
 
-Open loop at one rate on one server, three kinds of windows in turn: alone; while 5,000 deltas a second stream in and
-become durable; and with everything: besides, 100 shoppers a second rank and report outcomes, and in the middle of each
-window a catalog is published that switches to another model. Meanwhile metrics are scraped, and snapshots are written.
+Open loop at one rate on one server, four kinds of windows in turn: alone; while 5,000 deltas a second stream in and
+become durable; with a catalog published in the middle that switches to another model; and with everything: both, and
+100 shoppers a second who rank and report outcomes. Meanwhile metrics are scraped, and snapshots are written.
 """
 
 import contextlib
@@ -68,7 +68,7 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         ranked = stack.enter_context(ground.target("rank", server, requests, "rank"))
         lags = LoopLag(), LoopLag()
         with spinners() if options.hold_cores else contextlib.nullcontext():
-            without, beside_stream, beside_all = _measure(ranked, work, options, watching, lags)
+            without, beside_stream, switching, beside_all = _measure(ranked, work, options, watching, lags)
     return {
         "scenario": "mixed",
         "transport": options.transport,
@@ -77,9 +77,11 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         "rate_rps": options.rate_rps,
         **_figures("without", without),
         **_figures("with", beside_stream),
+        **_figures("with_catalog", switching),
         **_figures("with_everything", beside_all),
         "p50_ratio": beside_stream.p50_ms / without.p50_ms,
         "p99_ratio": beside_stream.p99_ms / without.p99_ms,
+        "p99_ratio_with_catalog": switching.p99_ms / without.p99_ms,
         "p99_ratio_with_everything": beside_all.p99_ms / without.p99_ms,
         "stream": beside.figures(),
         "shoppers": work.shopping(),
@@ -89,9 +91,9 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         "loop_lag_max_ms_with_everything_at_most": lags[1].at_most_ms(100),
         "snapshots": watching.snapshots,
         "eligible_mean": sample.eligible_mean,
-        "rungs_sampled": dict(without.rungs + beside_stream.rungs + beside_all.rungs),
+        "rungs_sampled": dict(without.rungs + beside_stream.rungs + switching.rungs + beside_all.rungs),
         "filesystem": dict(ground.disk),
-        **setting([without, beside_stream, beside_all, beside.steady, work.shoppers.steady], started),
+        **setting([without, beside_stream, switching, beside_all, beside.steady, work.shoppers.steady], started),
     }
 
 
@@ -130,7 +132,7 @@ def _measure(
 ) -> list[Steady]:
     slices = ceil(options.seconds / SLICE_S)
     slice_s = options.seconds / slices
-    say(f"{options.rate_rps:,} rankings/s: alone, with {options.deltas_per_s:,} deltas/s, with everything, in turn")
+    say(f"{options.rate_rps:,} rankings/s: alone, with {options.deltas_per_s:,} deltas/s, a catalog, and everything")
 
     def alone() -> Window:
         return ranked.open(options.rate_rps, slice_s, WARM_UP_S)
@@ -144,6 +146,7 @@ def _measure(
     kinds = [
         lambda: watching.during(lags[0], alone),
         streaming_in,
+        lambda: work.switching.window(alone, WARM_UP_S + slice_s),
         lambda: watching.during(lags[1], with_everything),
     ]
     return [Steady.of(windows) for windows in in_turn(kinds, slices, 2 * slices)]

@@ -58,12 +58,16 @@ def freshness_table(figures: Mapping[str, Any]) -> str:
 
 def mixed_table(figures: Mapping[str, Any]) -> str:
     """The scenario `mixed`: RankOffers alone, with the stream, and with everything."""
-    kinds = ("without", "with", "with_everything")
+    kinds = ("without", "with", "with_catalog", "with_everything")
     rows = [
-        _heads("", ["alone", "deltas", "everything"]),
+        _heads("", ["alone", "deltas", "catalog", "everything"]),
         _row("p50, ms", [figures[f"rank_p50_ms_{kind}"] for kind in kinds], ".2f"),
         _row("p99, ms", [figures[f"rank_p99_ms_{kind}"] for kind in kinds], ".2f"),
-        _row("p99, times that alone", [1, figures["p99_ratio"], figures["p99_ratio_with_everything"]], ".2f"),
+        _row(
+            "p99, times that alone",
+            [1, *(figures[f"p99_ratio{kind}"] for kind in ("", "_with_catalog", "_with_everything"))],
+            ".2f",
+        ),
         _row("samples", [figures[f"samples_{kind}"] for kind in kinds], ",d"),
     ]
     shoppers, published = figures["shoppers"], figures["published_s"]
@@ -78,7 +82,9 @@ def mixed_table(figures: Mapping[str, Any]) -> str:
     )
     title = f"RankOffers alone and beside other work: {figures['candidates']:,} offers, "
     title += f"{figures['profiles']:,} profiles, {figures['transport']} transport"
-    open_loop = f"Open loop at {figures['rate_rps']:,} calls/s, from the intended send time."
+    late = ", ".join(f"{figures[f'lateness_p99_ms_{kind}']:.1f}" for kind in kinds)
+    open_loop = f"Open loop at {figures['rate_rps']:,} calls/s, from the intended send time; the generator itself was "
+    open_loop += f"late by {late} ms at p99."
     return _table(title, rows, [open_loop, _streamed(figures), everything, lag, *_notes(figures)])
 
 

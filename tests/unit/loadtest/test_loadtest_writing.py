@@ -80,7 +80,8 @@ def test_mixed_compares_rankings_alone_with_those_beside_other_work(left_behind:
 
     assert figures["errors"] == 0
     assert float(str(figures["p99_ratio"])) > 0
-    assert {"rank_p99_ms_without", "rank_p99_ms_with", "rank_p99_ms_with_everything"} <= set(figures)
+    assert {f"rank_p99_ms_{kind}" for kind in ("without", "with", "with_catalog", "with_everything")} <= set(figures)
+    assert figures["p99_ratio_with_catalog"] > 0
     assert figures["shoppers"]["outcomes"]["ATTRIBUTION_ATTRIBUTED"] > 0
     assert len(figures["published_s"]) >= 1
     assert figures["loop_lag_max_ms_with_everything_at_most"] == 0.5
