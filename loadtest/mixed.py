@@ -86,9 +86,7 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         "stream": beside.figures(),
         "shoppers": work.shopping(),
         "published_s": work.switching.took_s,
-        "loop_lag_p999_ms_without_at_most": lags[0].at_most_ms(99.9),
-        "loop_lag_p999_ms_with_everything_at_most": lags[1].at_most_ms(99.9),
-        "loop_lag_max_ms_with_everything_at_most": lags[1].at_most_ms(100),
+        **_lag_figures(*lags),
         "snapshots": watching.snapshots,
         "eligible_mean": sample.eligible_mean,
         "rungs_sampled": dict(without.rungs + beside_stream.rungs + switching.rungs + beside_all.rungs),
@@ -150,6 +148,14 @@ def _measure(
         lambda: watching.during(lags[1], with_everything),
     ]
     return [Steady.of(windows) for windows in in_turn(kinds, slices, 2 * slices)]
+
+
+def _lag_figures(without: LoopLag, with_everything: LoopLag) -> dict[str, object]:
+    return {
+        "loop_lag_p999_ms_without_at_most": without.at_most_ms(99.9),
+        "loop_lag_p999_ms_with_everything_at_most": with_everything.at_most_ms(99.9),
+        "loop_lag_max_ms_with_everything_at_most": with_everything.at_most_ms(100),
+    }
 
 
 def _figures(how: str, steady: Steady) -> dict[str, object]:
