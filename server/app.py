@@ -114,6 +114,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     await _catch_up(service, recovered.erased, stack)
     await _serve_catalogs(service, settings.catalog)
     tuning.tune()
+    service.heartbeat.watchers.append(tuning.Sweep())
     shelf = Shelf(service.state, settings.models, watchdog)
     if service.state.catalog_version:
         shelf.served(service.state.catalog)

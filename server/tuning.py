@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SWITCH_INTERVAL_S = 0.0005
@@ -12,11 +12,18 @@ Wherever the loop is busy with something else than calls, as taking in a new cat
 waits this long for its turn, for each batch. The interpreter's own 5 ms are longer than most decisions take.
 """
 
-_THRESHOLDS = (2_000, 10, 50)
-"""Objects that came and stayed before the youngest are walked, and how many such walks before the older ones are.
+_THRESHOLDS = (10_000, 10, 50)
+"""Objects that came and stayed before the interpreter walks them by itself, and how many such walks before older ones.
 
-A request makes some hundred objects without cycles, and they go with it: the default of 700 would walk for nothing.
-With tens of thousands, a single walk would hold up everybody for 10 to 20 ms.
+A `Sweep` comes long before it, but for what makes very many objects at once.
+"""
+
+_SWEEPS = (1, 1_000, 60_000)
+"""Beats between two walks of each generation: 10 ms, 10 s and 10 min.
+
+What a decision leaves behind, as its record, is a dozen objects that stay for a while. The interpreter counts what came
+less what went, so where old records go as new ones come it walks fifteen thousand at a time, for 5 ms, and always
+within a decision. A walk at every beat meets a hundred and takes a fiftieth of that.
 """
 
 
@@ -42,3 +49,17 @@ def tune() -> None:
 def keep() -> None:
     """What is alive now lives long and is not walked again. Without cycles it still goes with its last reference."""
     gc.freeze()
+
+
+class Sweep:
+    """Walks the garbage collector's generations by the beats of a heartbeat: little, often, and between two calls."""
+
+    def __init__(self, collect: Callable[[int], object] = gc.collect) -> None:
+        """`collect` walks one generation and those that are younger."""
+        self._collect = collect
+        self._beats = 0
+
+    def __call__(self, lag_ns: int) -> None:
+        """The loop has had a turn; how late it came does not matter here."""
+        self._beats += 1
+        self._collect(max(generation for generation, beats in enumerate(_SWEEPS) if self._beats % beats == 0))

@@ -1,35 +1,41 @@
 """Remembers the answers to request ids, so that a retry gets the first answer and not a second effect."""
 
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Set
 from hashlib import blake2b
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from cachetools import TTLCache
 
-from server.domain.decision import Decision
 from server.domain.errors import ErrorReason, OpportuneError
 
-REMEMBERED = 100_000
-"""Two kilobytes are what an answer takes that was not explained, so that these are 200 MB."""
+MAX_BYTES = 128 * 2**20
+"""What is remembered at most: some 100,000 answers that were not explained."""
 
 REMEMBERED_S = 24 * 3600
-SHOWN_AT_ONCE = 32
-"""So many offers of an answer take another two kilobytes."""
+
+_AROUND_BYTES = 600
+"""What the objects around an answer take."""
 
 Answer = TypeVar("Answer")
 
 
-class AnsweredRequests(Generic[Answer]):
-    """The last 100,000 answers of the last 24 hours, by request id. Under more than that the oldest are forgotten.
+_Kept = tuple[bytes, str, bytes]
+"""What the request was, whom it was about, and the answer. A bare tuple of such things the collector lets go of."""
 
-    An explained decision counts as many, by what was explained: there may be thousands of objects in it, which memory
-    must hold, and which the garbage collector walks again and again.
+
+class AnsweredRequests(Generic[Answer]):
+    """The last answers, for 24 hours and up to 128 MiB, by request id. When there are more, the oldest are forgotten.
+
+    They are kept pickled, as nothing but this process reads them: a hundred thousand answers would be millions of
+    objects, which the garbage collector would walk again and again, for a second each time.
     """
 
-    def __init__(self, timer: Callable[[], float] = monotonic) -> None:
+    def __init__(self, timer: Callable[[], float] = monotonic, max_bytes: int = MAX_BYTES) -> None:
         """Starts with none; `timer` counts seconds."""
-        self._answers: TTLCache[str, tuple[bytes, Answer]] = TTLCache(REMEMBERED, REMEMBERED_S, timer, _weight)
+        self._max_bytes = max_bytes
+        self._answers: TTLCache[str, _Kept] = TTLCache(max_bytes, REMEMBERED_S, timer, _bytes)
 
     def find(self, request_id: str, body: object) -> Answer | None:
         """The first answer to a request id, None if there is none. Bodies are told apart by their `repr`.
@@ -37,35 +43,37 @@ class AnsweredRequests(Generic[Answer]):
         Raises:
             OpportuneError: REQUEST_ID_REUSED if the first request had another body.
         """
-        known = self._answers.get(request_id) if request_id else None
-        if known is None:
+        kept = self._answers.get(request_id) if request_id else None
+        if kept is None:
             return None
-        if known[0] != _fingerprint(body):
+        known, _, answer = kept
+        if known != _fingerprint(body):
             message = f"request_id {request_id} was used with another request within 24 hours"
             raise OpportuneError(ErrorReason.REQUEST_ID_REUSED, message, {"request_id": request_id})
-        return known[1]
+        return cast(Answer, pickle.loads(answer))
 
-    def remember(self, request_id: str, body: object, answer: Answer) -> None:
-        """Keeps an answer for retries; without a request id there is nothing to keep."""
-        if request_id:
-            self._answers[request_id] = (_fingerprint(body), answer)
+    def remember(self, request_id: str, body: object, answer: Answer, whose: str = "") -> None:
+        """Keeps an answer for retries; without a request id there is nothing to keep.
 
-    def forget(self, which: Callable[[Answer], bool]) -> None:
-        """Forgets some answers. Looks at all of them, a few milliseconds at most."""
-        for request_id in [name for name, (_, answer) in list(self._answers.items()) if which(answer)]:
+        An answer that is larger than everything together may be is not kept.
+
+        Args:
+            whose: The customer whom it is about, if it is about one.
+        """
+        if not request_id:
+            return
+        kept = (_fingerprint(body), whose, pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
+        if _bytes(kept) <= self._max_bytes:
+            self._answers[request_id] = kept
+
+    def forget(self, customer_ids: Set[str]) -> None:
+        """Forgets the answers about these customers. Looks at all of them, a few milliseconds at most."""
+        for request_id in [name for name, (_, whose, _) in list(self._answers.items()) if whose in customer_ids]:
             self._answers.pop(request_id, None)
 
 
-def _weight(known: tuple[bytes, object]) -> int:
-    """As how many answers one counts."""
-    answer = known[1]
-    if not isinstance(answer, Decision):
-        return 1
-    weight = 1 + len(answer.ranking.shown) // SHOWN_AT_ONCE + len(answer.ranking.contents)
-    if answer.explanation is not None:
-        weight += len(answer.explanation.exclusions)
-        weight += sum(len(offer.model_inputs) for offer in answer.explanation.offers)
-    return min(weight, REMEMBERED)
+def _bytes(kept: _Kept) -> int:
+    return _AROUND_BYTES + len(kept[2])
 
 
 def _fingerprint(body: object) -> bytes:

@@ -105,12 +105,12 @@ class RankOffers:
             decision = explain(decision, evaluations)
         if not query.validate_only:
             self._note(decision, evaluations, received_us)
-            self._answered.remember(query.request_id, body, decision)
+            self._answered.remember(query.request_id, body, decision, query.customer_id)
         return decision
 
     def forget(self, customer_ids: Set[str]) -> None:
         """Forgets the answers that are kept for retries of these customers, who are being erased."""
-        self._answered.forget(lambda decision: decision.customer_id in customer_ids)
+        self._answered.forget(customer_ids)
 
     def _ends_ns(self, query: RankQuery, began_ns: int, time_left_s: float | None) -> int | None:
         """When the answer must be there: by the caller's deadline, those of the placements, and sooner in a crowd."""

@@ -5,11 +5,15 @@ from collections.abc import Callable, Sequence
 
 from server.domain.decision_record import DecisionRecord
 from server.execution.state import utc_now_us
-from server.storage.decision_codec import Waiting, waiting
+from server.storage.decision_codec import waiting
 
 MAX_BYTES = 4 * 2**20
 """What is kept by default: some eight hundred decisions. Each is twenty objects that the garbage collector walks: with
 eight times as many, a full collection held up everybody for 80 ms."""
+
+
+_Kept = tuple[DecisionRecord, int, int]
+"""A record, when it came, and how many bytes of memory it takes; a plain tuple, as one is made for every decision."""
 
 
 class MemoryDecisionLog:
@@ -18,9 +22,8 @@ class MemoryDecisionLog:
     def __init__(self, max_bytes: int = MAX_BYTES, now_us: Callable[[], int] = utc_now_us) -> None:
         """`now_us` tells the time, for retention."""
         self._now_us = now_us
-        self._came_us: dict[int, int] = {}
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[int, Waiting] = OrderedDict()
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()
         self._bytes = 0
         self._written = 0
         self._dropped = 0
@@ -43,22 +46,21 @@ class MemoryDecisionLog:
     @property
     def oldest(self) -> int:
         """The time of the oldest record."""
-        return next((min(record.time_us, self._came_us[number]) for number, (record, _, _) in self._kept.items()), 0)
+        return next((min(record.time_us, came_us) for record, came_us, _ in self._kept.values()), 0)
 
     def put(self, record: DecisionRecord) -> None:
         """Takes a record; the oldest ones go."""
         try:
-            self._kept[record.number] = kept = waiting(record)
+            _, _, weight = waiting(record)
         except Exception:  # A record that is none must not keep its decision from being answered.
             self._dropped += 1
             return
-        self._came_us[record.number] = self._now_us()
+        self._kept[record.number] = (record, self._now_us(), weight)
         self._written += 1
-        self._bytes += kept[2]
+        self._bytes += weight
         while self._bytes > self._max_bytes:
-            number, (_, _, weight) = self._kept.popitem(last=False)
+            _, (_, _, weight) = self._kept.popitem(last=False)
             self._bytes -= weight
-            del self._came_us[number]
 
     async def last_number(self) -> int:
         """The highest number."""
@@ -76,16 +78,16 @@ class MemoryDecisionLog:
     async def stored(self, first: int, last: int, limit: int) -> list[tuple[DecisionRecord, int]]:
         """Up to `limit` records of a range of numbers, each with when it came."""
         numbers = sorted(number for number in self._kept if first <= number <= last)
-        return [(self._kept[number][0], self._came_us[number]) for number in numbers[: max(limit, 0)]]
+        return [self._kept[number][:2] for number in numbers[: max(limit, 0)]]
 
     async def erase(self, identifiers: Sequence[str]) -> int:
         """Removes the records of customers."""
         customers = frozenset(identifiers)
-        return self._remove(lambda record: record.query.customer_id in customers)
+        return self._remove(lambda record, came_us: record.query.customer_id in customers)
 
     async def retain(self, after_us: int) -> int:
         """Forgets records that came before a time."""
-        return self._remove(lambda record: self._came_us[record.number] < after_us)
+        return self._remove(lambda record, came_us: came_us < after_us)
 
     async def flush(self) -> None:
         """Has nothing to write."""
@@ -93,9 +95,8 @@ class MemoryDecisionLog:
     async def close(self) -> None:
         """Has nothing to let go of."""
 
-    def _remove(self, which: Callable[[DecisionRecord], bool]) -> int:
-        numbers = [number for number, (record, _, _) in self._kept.items() if which(record)]
+    def _remove(self, which: Callable[[DecisionRecord, int], bool]) -> int:
+        numbers = [number for number, (record, came_us, _) in self._kept.items() if which(record, came_us)]
         for number in numbers:
             self._bytes -= self._kept.pop(number)[2]
-            del self._came_us[number]
         return len(numbers)
