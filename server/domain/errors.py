@@ -62,6 +62,7 @@ class ErrorReason(Enum):
     AUDIT_FAILED = Kind.UNAVAILABLE
     METADATA_TOO_LARGE = Kind.RESOURCE_EXHAUSTED
     STREAM_SILENT = Kind.DEADLINE_EXCEEDED
+    OFFER_NOT_FOUND = Kind.NOT_FOUND
 
 
 @dataclass(frozen=True, slots=True)

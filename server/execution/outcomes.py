@@ -9,7 +9,7 @@ from typing import NamedTuple
 from server.domain.clock import LATEST_US, microseconds_of
 from server.domain.contact import ContactKind, ContactSubject
 from server.domain.decision import decision_id_of
-from server.domain.errors import OpportuneError, invalid_field
+from server.domain.errors import ErrorReason, OpportuneError, invalid_field
 from server.domain.identifier import require_identifier
 from server.domain.journal import OutcomesReported
 from server.domain.outcome import AttributedOutcome, Attribution, Outcome
@@ -77,11 +77,24 @@ class ReportOutcomes:
         try:
             _check(outcome, field)
             if outcome.decision is None:
-                # Before the first catalog nobody knows what it is about.
-                _ = self._state.catalog
+                self._require_known(outcome)
         except OpportuneError as error:
             return error
         return outcome
+
+    def _require_known(self, outcome: Outcome) -> None:
+        """What it is about must be of this catalog or an earlier one: what is recorded of a subject stays for good."""
+        # Before the first catalog nobody knows what it is about.
+        catalog, contacts = self._state.catalog, self._state.facts.contacts
+        offer_id, placement_id, version = outcome.offer_id, outcome.placement_id, str(catalog.version)
+        if offer_id not in catalog.offers.index and not contacts.knows(offer_id):
+            metadata = {"offer_id": offer_id, "catalog_version": version}
+            message = f"catalog version {version} does not have the offer {offer_id}, and nobody was shown it"
+            raise OpportuneError(ErrorReason.OFFER_NOT_FOUND, message, metadata)
+        if placement_id and placement_id not in catalog.placements and not contacts.knows(offer_id, placement_id):
+            metadata = {"placement_id": placement_id, "catalog_version": version}
+            message = f"catalog version {version} does not have the placement {placement_id}, and showed nothing there"
+            raise OpportuneError(ErrorReason.PLACEMENT_NOT_FOUND, message, metadata)
 
     def _subject(self, outcome: Outcome) -> ContactSubject | None:
         """What an outcome without token is about, as the catalog of now has it."""

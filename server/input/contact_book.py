@@ -84,6 +84,11 @@ class ContactBook:
             self._of_offer.setdefault(subject.offer_id, []).append(code)
         return code
 
+    def knows(self, offer_id: str, placement_id: str = "") -> bool:
+        """Whether any contact was about an offer, at a placement if one is named."""
+        codes = self._of_offer.get(offer_id, ())
+        return any(placement_id in ("", self.subjects[code].placement_id) for code in codes)
+
     def household_row(self, household: str) -> int:
         """The row of a household's contacts, or -1."""
         return self._household_names.find(household.encode()) if household else NOBODY
@@ -99,7 +104,7 @@ class ContactBook:
         now_us = min(made.time_us, received_us)
         if made.customer_id:
             row = self._profiles.ensure(made.customer_id) if row < 0 else row
-            self._touch(made, row, decision_words(subjects), now_us)
+            self._touch(made, row, decision_words(subjects), received_us)
         if self._drawing and not self._drawing.isdisjoint(subjects):
             self._draw(made, subjects, now_us)
         self.decided = made.number
@@ -188,14 +193,17 @@ class ContactBook:
                 key = _key(made.number, slot)
                 self.meters.decide(draws, key, time_us=made.time_us, until_us=made.until_us, now_us=now_us)
 
-    def _touch(self, made: DecisionMade, row: int, words: Words, now_us: int) -> None:
+    def _touch(self, made: DecisionMade, row: int, words: Words, received_us: int) -> None:
         """Enters a decision with its customer, and with the household."""
-        oldest_us = now_us - self._policy.horizon_us
+        horizon_us = self._policy.horizon_us
+        oldest_us = min(made.time_us, received_us) - horizon_us
         self._profiles.contacts.add(row, made.time_us, made.number, words, oldest_us)
         household = self._household(made.household) if made.household else NOBODY
         if household != NOBODY:
             self.households.add(household, made.time_us, made.number, words, oldest_us)
-        self._index.add(made.number, made.tag, made.time_us, row, household)
+        # One decision for the far future must not keep thousands of others in the index until then.
+        matters_us = min(made.time_us, received_us + horizon_us)
+        self._index.add(made.number, made.tag, matters_us, row, household)
         if not made.number & 0xFFF:
             self._index.retain(oldest_us)
 

@@ -24,7 +24,11 @@ def service() -> Service:
     offers = [offer_entry("a", 2.0), offer_entry("b", 1.0)]
     counted = [{"id": "accepted", "event": "offer_accepted", "op": "count"}]
     counted += [{"id": "earned", "event": "offer_converted", "op": "sum", "property": "revenue"}]
-    return Service(catalog_document(offers, [placement_entry(), placement_entry("mail")], aggregates=counted))
+    return Service(
+        catalog_document(
+            offers, [placement_entry(), placement_entry("mail"), placement_entry("app")], aggregates=counted
+        )
+    )
 
 
 def token(decision: Decision, slot: int = 0) -> DecisionRef:
@@ -185,6 +189,36 @@ def test_outcome_without_a_token_before_the_first_catalog_is_refused_alone() -> 
     assert named.error is not None
     assert (named.attribution, named.error.reason) == (None, ErrorReason.NO_CATALOG)
     assert by_token.attribution is Attribution.UNATTRIBUTED
+
+
+def test_outcome_without_a_token_about_what_no_catalog_ever_had_is_refused_alone(service: Service) -> None:
+    somebody: dict[str, Any] = {"customer_id": "customer:1"}
+
+    *unknown, known = recorded(
+        service,
+        outcome("o1", offer_id="c", **somebody),
+        outcome("o2", offer_id="a", placement_id="nowhere", **somebody),
+        outcome("o3", offer_id="a", placement_id="home", **somebody),
+    ).answers
+
+    reasons = [answer.error.reason for answer in unknown if answer.error is not None]
+    assert reasons == [ErrorReason.OFFER_NOT_FOUND, ErrorReason.PLACEMENT_NOT_FOUND]
+    assert known.attribution is Attribution.UNATTRIBUTED
+    assert {subject.offer_id for subject in service.state.facts.contacts.subjects} == {"a"}
+
+
+def test_outcome_about_an_offer_that_was_withdrawn_is_attributed_if_anybody_was_shown_it(service: Service) -> None:
+    service.rank(placement_id="mail")
+    service.publish(catalog_document([offer_entry("new")]))
+    somebody: dict[str, Any] = {"customer_id": "customer:1", "offer_id": "a"}
+
+    shown, elsewhere = recorded(
+        service, outcome("o1", placement_id="mail", **somebody), outcome("o2", placement_id="app", **somebody)
+    ).answers
+
+    assert shown.attribution is Attribution.ATTRIBUTED
+    assert elsewhere.error is not None
+    assert elsewhere.error.reason is ErrorReason.PLACEMENT_NOT_FOUND
 
 
 def test_outcome_is_known_to_the_next_ranking(service: Service) -> None:

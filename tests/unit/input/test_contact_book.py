@@ -75,6 +75,19 @@ def test_decision_makes_its_customer_known() -> None:
     assert book.subject_of(DecisionRef(1, TAG + 1, 0)) is None
 
 
+def test_decision_for_the_far_future_is_not_kept_in_the_index_until_then() -> None:
+    book = Book()
+    book.policy = ContactPolicy(horizon_us=DAY_US)
+    book.show(1, A, at_us=NOON_US + 1_000 * DAY_US, received_us=NOON_US)
+
+    book.show(2 * 4_096, A, at_us=NOON_US + 2 * DAY_US)
+    tomorrow = book.row_of(DecisionRef(1, TAG, 0))
+    book.show(3 * 4_096, A, at_us=NOON_US + 2 * DAY_US + 1)
+
+    assert tomorrow == book.table.find("c:1")
+    assert book.row_of(DecisionRef(1, TAG, 0)) == -1
+
+
 def test_subject_keeps_its_code() -> None:
     book = Book()
 
