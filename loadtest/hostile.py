@@ -1,7 +1,9 @@
 """The scenario `hostile`: what others notice of callers who mean harm.
 
 Open loop at one rate on one server that knows its callers, in turn: alone, and beside intruders of each kind, who call
-so many times a second. What they send is refused; what counts is the p99 of those who rank meanwhile.
+so many times a second: once a neighbour, a stock grpc.aio server on the same machine, and once this server. What they
+send is refused; what counts is the p99 of those who rank meanwhile. That of the neighbour's callers is what sending all
+this takes of the machine by itself, and the ratio of the two is what it does to a server.
 """
 
 import contextlib
@@ -21,7 +23,7 @@ from loadtest.intruder import KINDS
 from loadtest.progress import say
 from loadtest.serving import ServeCommand, opportune
 from loadtest.setting import now, setting
-from loadtest.stage import ranking, synthetic, workspace
+from loadtest.stage import ranking, synthetic, workspace, yardstick
 from loadtest.steady import SLICE_S, WARM_UP_S, Steady
 from loadtest.target import Target, Window
 from loadtest.watching import metrics_address
@@ -50,7 +52,12 @@ def hostile(options: HostileOptions, serve: ServeCommand = opportune) -> dict[st
         tokens.write_text(known_tokens())
         command = with_guards(serve, tokens, metrics_address())
         ranked = stack.enter_context(ranking("guarded", directory, workload, options.transport, command, known=True))
-        alone, *beside = _measure(ranked.target, options, ended)
+        neighbour = stack.enter_context(yardstick(directory, ranked))
+        alone, *beside = _measure(ranked.target, neighbour, options, ended)
+    kinds = {
+        kind: _kind(alone, at_neighbour, here) | {"ended": dict(ended[kind])}
+        for kind, at_neighbour, here in zip(KINDS, beside[::2], beside[1::2], strict=True)
+    }
     return {
         "scenario": "hostile",
         "transport": options.transport,
@@ -61,36 +68,44 @@ def hostile(options: HostileOptions, serve: ServeCommand = opportune) -> dict[st
         "p50_ms": alone.p50_ms,
         "p99_ms": alone.p99_ms,
         "samples": alone.samples,
-        "beside": {
-            kind: {
-                "p50_ms": steady.p50_ms,
-                "p99_ms": steady.p99_ms,
-                "p99_ratio": steady.p99_ms / alone.p99_ms,
-                "ended": dict(ended[kind]),
-            }
-            for kind, steady in zip(KINDS, beside, strict=True)
-        },
-        "p99_ratio_max": max(steady.p99_ms for steady in beside) / alone.p99_ms,
+        "beside": kinds,
+        "p99_ratio_max": max(each["p99_ratio"] for each in kinds.values()),
         **setting([alone, *beside], started),
     }
 
 
-def _measure(target: Target, options: HostileOptions, ended: Mapping[str, Counter[str]]) -> list[Steady]:
+def _kind(alone: Steady, at_neighbour: Steady, here: Steady) -> dict[str, Any]:
+    """What one kind of intruder does to those who rank."""
+    return {
+        "p50_ms": here.p50_ms,
+        "p99_ms": here.p99_ms,
+        "p99_at_neighbour_ms": at_neighbour.p99_ms,
+        "p99_ratio": here.p99_ms / at_neighbour.p99_ms,
+        "p99_ratio_to_alone": here.p99_ms / alone.p99_ms,
+    }
+
+
+def _measure(
+    target: Target, neighbour: Target, options: HostileOptions, ended: Mapping[str, Counter[str]]
+) -> list[Steady]:
+    """The rankings alone, and for each kind beside intruders at the neighbour and beside those who come here."""
     slices = ceil(options.seconds / SLICE_S)
     say(f"{options.rate_rps:,} rankings/s: alone, and beside {', '.join(KINDS)}, in turn")
 
     def alone() -> Window:
         return target.open(options.rate_rps, options.seconds / slices, WARM_UP_S)
 
-    def beside(kind: str) -> Callable[[], Window]:
+    def beside(address: str, kind: str, ended: Counter[str]) -> Callable[[], Window]:
         def measure() -> Window:
-            with intruding(target.address, kind, options.intrusions_per_s, ended[kind]):
+            with intruding(address, kind, options.intrusions_per_s, ended):
                 return alone()
 
         return measure
 
-    kinds = [alone, *map(beside, KINDS)]
-    return [Steady.of(windows) for windows in in_turn(kinds, slices, 2 * slices)]
+    measures = [alone]
+    for kind in KINDS:
+        measures += [beside(neighbour.address, kind, Counter()), beside(target.address, kind, ended[kind])]
+    return [Steady.of(windows) for windows in in_turn(measures, slices, 2 * slices)]
 
 
 @contextlib.contextmanager
@@ -113,9 +128,12 @@ def hostile_table(figures: Mapping[str, Any]) -> str:
     rows = [f"  {'alone':18}{figures['p50_ms']:>9.2f}{figures['p99_ms']:>9.2f}"]
     for kind, beside in figures["beside"].items():
         ends = ", ".join(f"{name} {count}" for name, count in beside["ended"].items())
-        rows.append(f"  {kind:18}{beside['p50_ms']:>9.2f}{beside['p99_ms']:>9.2f}{beside['p99_ratio']:>7.2f}  {ends}")
+        measured = f"{beside['p50_ms']:>9.2f}{beside['p99_ms']:>9.2f}{beside['p99_at_neighbour_ms']:>14.2f}"
+        rows.append(f"  {kind:18}{measured}{beside['p99_ratio']:>7.2f}  {ends}")
     notes = [
+        "At neighbour: p99 while the same calls go to a stock grpc.aio server beside this one.",
         f"{figures['samples']:,} samples each. Errors {figures['errors']}. "
-        f"Steal at most {figures['steal_percent']:.2f} %, other processes at most {figures['others_percent']:.1f} %."
+        f"Steal at most {figures['steal_percent']:.2f} %, other processes at most {figures['others_percent']:.1f} %.",
     ]
-    return "\n".join([title, "", f"  {'':18}{'p50, ms':>9}{'p99, ms':>9}{'ratio':>7}", *rows, "", *notes])
+    columns = f"  {'':18}{'p50, ms':>9}{'p99, ms':>9}{'at neighbour':>14}{'ratio':>7}"
+    return "\n".join([title, "", columns, *rows, "", *notes])
