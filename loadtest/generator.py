@@ -23,6 +23,7 @@ from loadtest.closed_loop import closed_loop
 from loadtest.credentials import TOKEN, bearer
 from loadtest.delta_stream import DeltaTransport
 from loadtest.fresh_probe import ProbeTransport
+from loadtest.lean import LeanTransport
 from loadtest.open_loop import OpenLoop, poisson
 from loadtest.shopper import ShopperTransport
 from loadtest.tally import Tally
@@ -50,6 +51,7 @@ class Transport(Protocol):
 TRANSPORTS: Mapping[str, Callable[[str], Transport]] = {
     "rank": GrpcTransport,
     "rank-known": lambda address: GrpcTransport(address, bearer(TOKEN)),
+    "rank-lean": LeanTransport,
     "deltas": DeltaTransport,
     "shoppers": ShopperTransport,
     "probe-acknowledged": lambda address: ProbeTransport(address, acknowledged=True),

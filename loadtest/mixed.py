@@ -3,6 +3,8 @@
 Open loop at one rate on one server, four kinds of windows in turn: alone; while 5,000 deltas a second stream in and
 become durable; with a catalog published in the middle that switches to another model; and with everything: both, and
 100 shoppers a second who rank and report outcomes. Meanwhile metrics are scraped, and snapshots are written.
+
+The rankings come from a lean generator (`lean.py`): with everything, seven processes share the machine.
 """
 
 import contextlib
@@ -65,7 +67,7 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         beside = Beside(stream, options.deltas_per_s / DELTAS_PER_MESSAGE, DELTAS_PER_MESSAGE)
         shoppers = stack.enter_context(ground.target("shoppers", server, requests, "shoppers"))
         work = _Work(beside, Beside(shoppers, options.shoppers_per_s, 1), Switching(server.address, catalogs))
-        ranked = stack.enter_context(ground.target("rank", server, requests, "rank"))
+        ranked = stack.enter_context(ground.target("rank", server, requests, "rank-lean"))
         lags = LoopLag(), LoopLag()
         with spinners() if options.hold_cores else contextlib.nullcontext():
             without, beside_stream, switching, beside_all = _measure(ranked, work, options, watching, lags)

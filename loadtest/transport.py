@@ -22,6 +22,25 @@ SAMPLE_EVERY = 256
 """One answer in so many is kept and read after the window, to see that the full ranking was done."""
 
 
+class Kept:
+    """Some of the answers, as they came."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._replies: list[bytes] = []
+
+    def see(self, reply: bytes) -> None:
+        """Keeps one in so many."""
+        self._seen += 1
+        if self._seen % SAMPLE_EVERY == 0:
+            self._replies.append(reply)
+
+    def rungs(self) -> Counter[str]:
+        """How often the answers kept since the last time were ranked how thoroughly."""
+        replies, self._replies = self._replies, []
+        return Counter(Rung.Name(RankOffersResponse.FromString(reply).decision.rung) for reply in replies)
+
+
 class GrpcTransport:
     """RankOffers on channels that do not share their connections; calls go round."""
 
@@ -31,8 +50,7 @@ class GrpcTransport:
         self._channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(CONNECTIONS)]
         # Without serializers the library passes bytes through, so the generator does not pay for protobuf.
         self._calls: Iterator[Any] = itertools.cycle([channel.unary_unary(METHOD) for channel in self._channels])
-        self._sent = 0
-        self._kept: list[bytes] = []
+        self._kept = Kept()
 
     async def send(self, payload: bytes) -> str:
         """Sends one serialised request and returns the status' name."""
@@ -40,15 +58,12 @@ class GrpcTransport:
             reply = await next(self._calls)(payload, timeout=DEADLINE_S, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             return str(error.code().name)
-        self._sent += 1
-        if self._sent % SAMPLE_EVERY == 0:
-            self._kept.append(reply)
+        self._kept.see(reply)
         return OK
 
     def rungs(self) -> Counter[str]:
         """How often the answers kept since the last time were ranked how thoroughly."""
-        kept, self._kept = self._kept, []
-        return Counter(Rung.Name(RankOffersResponse.FromString(reply).decision.rung) for reply in kept)
+        return self._kept.rungs()
 
     async def close(self) -> None:
         """Closes the connections."""

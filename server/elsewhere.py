@@ -5,16 +5,11 @@ nobody is answered (10 to 20 ms with 100,000 of them); `subprocess` lets the ker
 """
 
 import asyncio
-import os
 import subprocess
 import sys
 from typing import NamedTuple
 
-NICE = 10
-"""How far such a process stands back: where the server takes a whole core, a tenth is left to it.
-
-So an operator who publishes a catalog to a busy server is answered; at idle priority that would wait for the night.
-"""
+from server.standing_back import stand_back
 
 
 class Ended(NamedTuple):
@@ -42,7 +37,7 @@ async def run_elsewhere(module: str, *arguments: str, given: bytes = b"", is_qui
     )
     try:
         # From its first instruction on: importing is a good part of the work.
-        os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+        stand_back(process.pid)
         # Shielded, as a thread that was cancelled before it began would leave a process that nobody waits for.
         return await asyncio.shield(asyncio.create_task(asyncio.to_thread(_converse, process, given)))
     finally:

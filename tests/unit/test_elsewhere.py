@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from server.elsewhere import NICE, run_elsewhere
+from server.elsewhere import run_elsewhere
+from server.standing_back import NICE
 
 
 async def test_says_what_it_makes_of_what_it_is_given() -> None:
