@@ -34,6 +34,8 @@ def test_process_is_nicer_and_may_be_interrupted_at_once() -> None:
         stand_back(process.pid)
 
         assert os.getpriority(os.PRIO_PROCESS, process.pid) == NICE
+        cores = sorted(os.sched_getaffinity(0))
+        assert os.sched_getaffinity(process.pid) == set(cores[1:] or cores)
         if has_slices():
             _, policy, _, nice, _, runtime_ns, _, _ = attributes_of(process.pid)
             assert (policy, nice, runtime_ns) == (os.SCHED_OTHER, NICE, SLICE_NS)
