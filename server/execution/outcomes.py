@@ -88,13 +88,12 @@ class ReportOutcomes:
         catalog, contacts = self._state.catalog, self._state.facts.contacts
         offer_id, placement_id, version = outcome.offer_id, outcome.placement_id, str(catalog.version)
         if offer_id not in catalog.offers.index and not contacts.knows(offer_id):
-            metadata = {"offer_id": offer_id, "catalog_version": version}
-            message = f"catalog version {version} does not have the offer {offer_id}, and nobody was shown it"
-            raise OpportuneError(ErrorReason.OFFER_NOT_FOUND, message, metadata)
+            # Not which: whatever a caller takes for an offer may be somebody's name.
+            message = f"catalog version {version} does not have the offer, and nobody was shown it"
+            raise OpportuneError(ErrorReason.OFFER_NOT_FOUND, message, {"catalog_version": version})
         if placement_id and placement_id not in catalog.placements and not contacts.knows(offer_id, placement_id):
-            metadata = {"placement_id": placement_id, "catalog_version": version}
-            message = f"catalog version {version} does not have the placement {placement_id}, and showed nothing there"
-            raise OpportuneError(ErrorReason.PLACEMENT_NOT_FOUND, message, metadata)
+            message = f"catalog version {version} does not have the placement, and the offer was not shown there"
+            raise OpportuneError(ErrorReason.PLACEMENT_NOT_FOUND, message, {"catalog_version": version})
 
     def _subject(self, outcome: Outcome) -> ContactSubject | None:
         """What an outcome without token is about, as the catalog of now has it."""
