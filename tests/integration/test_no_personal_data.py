@@ -41,7 +41,7 @@ from tests.integration.delta_streams import load_request
 from tests.support.trace_sink import TraceSink, trace_sink
 
 ROUNDS = 10
-REFUSED_WITHIN_ANSWERS = 11 + 13 + 3
+REFUSED_WITHIN_ANSWERS = 11 + 13 + 5
 """In each round: deltas, rankings of a batch, outcomes."""
 
 METHODS = {f"{service.full_name}/{method.name}" for service in SERVICES for method in service.methods}
