@@ -4,6 +4,8 @@ import ctypes
 import os
 import platform
 import struct
+import sys
+from contextlib import suppress
 
 NICE = 10
 """How far such a process stands back: where the server takes a whole core, a tenth is left to it.
@@ -24,7 +26,7 @@ _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 
 
 def stand_back(pid: int) -> None:
-    """Has a process give way from now on. An older kernel, or another one, knows only how nice it is.
+    """Has a process give way from now on. On an older kernel, or where it is not allowed, it is only nice.
 
     Where there are several cores it keeps off the first, so that there always is one where it does not have to.
 
@@ -32,9 +34,12 @@ def stand_back(pid: int) -> None:
         OSError: there is no such process, or it may not be changed.
     """
     os.setpriority(os.PRIO_PROCESS, pid, NICE)
+    if sys.platform != "linux":
+        return
     _, *others = sorted(os.sched_getaffinity(0))
     if others:
-        os.sched_setaffinity(pid, others)
+        with suppress(OSError):
+            os.sched_setaffinity(pid, others)
     call = _SCHED_SETATTR.get(platform.machine())
     if call is not None:
         attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, NICE, 0, SLICE_NS, 0, 0)
