@@ -9,7 +9,7 @@ so that each block of headers can be read alone.
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from loadtest.hpack import literal, status_of
 
@@ -181,9 +181,3 @@ class Connection:
     def close(self) -> None:
         """Hangs up."""
         self.socket.close()
-
-
-def connections(address: str, count: int, ended: Sequence[Ended]) -> list[Connection]:
-    """So many connections to `host:port`."""
-    host, _, port = address.rpartition(":")
-    return [Connection(host, int(port), each) for each, _ in zip(ended, range(count), strict=True)]

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import grpc
 
-from loadtest.http2 import OK, RESET, Connection, Request, ServerLeftError, request_headers
+from loadtest.became import NAMES
+from loadtest.http2 import OK, Connection, Request, ServerLeftError, request_headers
 from loadtest.transport import CONNECTIONS, DEADLINE_S, METHOD, Kept
 
 _UNAVAILABLE: int = grpc.StatusCode.UNAVAILABLE.value[0]
-_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode} | {RESET: "RESET"}
 
 
 class LeanTransport:
@@ -57,7 +57,8 @@ class LeanTransport:
             del self._waiting[number]
         if status == OK:
             self._kept.see(reply)
-        return _NAMES[status]
+        name: str = NAMES[status]
+        return name
 
     def rungs(self) -> Counter[str]:
         """How often the answers kept since the last time were ranked how thoroughly."""

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 import struct
 import subprocess
 import sys
@@ -17,8 +18,9 @@ _SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}
 
 def has_slices() -> bool:
     """Whether this kernel lets a process have a slice of its own."""
-    major, minor, *_ = platform.release().split(".")
-    return platform.machine() in _SCHED_GETATTR and (int(major), int(minor)) >= (6, 12)
+    version = re.match(r"(\d+)\.(\d+)", platform.release())
+    assert version is not None
+    return platform.machine() in _SCHED_GETATTR and (int(version[1]), int(version[2])) >= (6, 12)
 
 
 def attributes_of(pid: int) -> tuple[int, ...]:

@@ -104,7 +104,7 @@ def test_hostile_compares_rankings_alone_with_those_beside_each_kind_of_intruder
     monkeypatch.setattr("loadtest.hostile.WARM_UP_S", 0.1)
 
     # The made-up server makes two million objects each time.
-    options = HostileOptions(20, 900, "grpcio", rate_rps=50, intrusions_per_s=1, seconds=0.5)
+    options = HostileOptions(20, 900, "grpcio", rate_rps=50, intrusions_per_s=1, seconds=2.0)
     figures: dict[str, Any] = hostile(options, fake)
 
     assert figures["errors"] == 0
@@ -113,8 +113,7 @@ def test_hostile_compares_rankings_alone_with_those_beside_each_kind_of_intruder
     assert figures["p99_ratio_max"] == max(kind["p99_ratio"] for kind in beside.values())
     # The made-up server knows no tokens and takes everything that its transport takes.
     assert set(beside["unknown tokens"]["ended"]) <= {"OK", "OPEN"}
-    # On a busy machine the only call may still be open when its window ends.
-    assert set(beside["much metadata"]["ended"]) <= {"RESOURCE_EXHAUSTED", "UNAVAILABLE", "OPEN"}
+    assert set(beside["much metadata"]["ended"]) & {"RESOURCE_EXHAUSTED", "UNAVAILABLE"}
     assert set(beside["silent streams"]["ended"]) == {"OPEN"}
     assert "much metadata" in hostile_table(figures)
     assert not left_behind()
