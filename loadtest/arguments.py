@@ -56,7 +56,13 @@ def _add_writing(scenarios: "argparse._SubParsersAction[argparse.ArgumentParser]
     freshness.add_argument("--probes", type=_positive, default=2_000, help="of each kind (default: 2000)")
     mixed = scenarios.add_parser("mixed", help="RankOffers without and with deltas streaming in")
     _add_profiles(mixed, 100_000)
-    mixed.add_argument("--rate", dest="rate_rps", type=_positive, default=500, help="rankings a second (default: 500)")
+    mixed.add_argument(
+        "--rate",
+        dest="rate_rps",
+        type=_positive,
+        default=0,
+        help="rankings a second (default: a quarter of the most)",
+    )
     mixed.add_argument("--seconds", type=_seconds, default=20.0, help="open loop, each (default: 20)")
     audience = scenarios.add_parser("audience", help="counting everybody, and RankOffers without and with it")
     _add_profiles(audience, 1_000_000)

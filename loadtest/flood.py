@@ -55,8 +55,7 @@ class Flood:
         self._until = 0.0
 
     def _connect(self) -> None:
-        host, _, port = self._address.rpartition(":")
-        connection = Connection(host, int(port), lambda *ended: self._ended(connection, *ended))
+        connection = Connection(self._address, lambda *ended: self._ended(connection, *ended))
         self._connections.append(connection)
         self._poll.register(connection.socket, select.EPOLLIN)
 

@@ -1,13 +1,14 @@
 """The load generator, in a process of its own: commands come as lines of JSON, and so do the results.
 
-It ends with its standard input. `python -m loadtest.generator ADDRESS FILE TRANSPORT`, with length-prefixed requests
-in FILE; TRANSPORT is one of `TRANSPORTS`.
+It ends with its standard input. `python -m loadtest.generator ADDRESS FILE TRANSPORT [apart]`, with length-prefixed
+requests in FILE; TRANSPORT is one of `TRANSPORTS`; `apart` leaves the first core to others.
 """
 
 import asyncio
 import gc
 import itertools
 import json
+import os
 import struct
 import sys
 import time
@@ -125,5 +126,17 @@ async def serve(address: str, file: Path, transport: str) -> None:
     await generator.close()
 
 
+def stay_apart() -> None:
+    """Keeps this process off the first core, as callers would be on machines of their own.
+
+    Left to itself a kernel may put generators and server onto one core and let the other sleep.
+    """
+    _, *others = sorted(os.sched_getaffinity(0))
+    if others:
+        os.sched_setaffinity(0, others)
+
+
 if __name__ == "__main__":
+    if sys.argv[4:] == ["apart"]:
+        stay_apart()
     uvloop.run(serve(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

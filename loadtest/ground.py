@@ -55,11 +55,13 @@ class Ground:
             yield server
 
     @contextlib.contextmanager
-    def target(self, name: str, server: Server, payloads: Sequence[bytes], transport: str) -> Iterator[Target]:
-        """A generator with these payloads, aimed at a server until the block ends."""
+    def target(
+        self, name: str, server: Server, payloads: Sequence[bytes], transport: str, *, apart: bool = False
+    ) -> Iterator[Target]:
+        """A generator with these payloads, aimed at a server until the block ends; `apart` as for `target.target`."""
         file = self.directory / f"{name}.payloads"
         write_payloads(file, payloads)
-        with target(name, server, file, transport) as aimed:
+        with target(name, server, file, transport, apart=apart) as aimed:
             yield aimed
 
 

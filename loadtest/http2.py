@@ -69,9 +69,10 @@ class Request:
 class Connection:
     """One connection, without blocking. `flying` maps streams to whatever their callers have noted."""
 
-    def __init__(self, host: str, port: int, ended: Ended) -> None:
-        """Connects, and says hello; `ended` is called for each call that ends."""
-        self.socket = socket.create_connection((host, port))
+    def __init__(self, address: str, ended: Ended) -> None:
+        """Connects to `host:port`, and says hello; `ended` is called for each call that ends."""
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         settings = struct.pack(">HLHLHL", _HEADER_TABLE_SIZE, 0, _ENABLE_PUSH, 0, _INITIAL_WINDOW_SIZE, _WINDOW)
         hello = [_PREFACE, frame(_SETTINGS, 0, 0, settings), frame(_WINDOW_UPDATE, 0, 0, struct.pack(">L", _WINDOW))]

@@ -33,8 +33,7 @@ class LeanTransport:
         self._turns: Iterator[Connection] = itertools.cycle(self._connections)
 
     def _connect(self, address: str) -> Connection:
-        host, _, port = address.rpartition(":")
-        connection = Connection(host, int(port), lambda *ended: self._ended(connection, *ended))
+        connection = Connection(address, lambda *ended: self._ended(connection, *ended))
         self._loop.add_reader(connection.socket.fileno(), self._read, connection)
         return connection
 

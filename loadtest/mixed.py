@@ -4,13 +4,15 @@ Open loop at one rate on one server, four kinds of windows in turn: alone; while
 become durable; with a catalog published in the middle that switches to another model; and with everything: both, and
 100 shoppers a second who rank and report outcomes. Meanwhile metrics are scraped, and snapshots are written.
 
-The rankings come from a lean generator (`lean.py`): with everything, seven processes share the machine.
+The rankings come from a lean generator (`lean.py`), and all generators keep off the first core: with everything, seven
+processes share the machine. The rate is a quarter of what the server answers alone, as deltas, shoppers and a catalog
+take another half of it.
 """
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 
 from loadtest.beside import LEAD_S, Beside
@@ -18,6 +20,7 @@ from loadtest.calm import in_turn
 from loadtest.ground import Serve, fill, prepared
 from loadtest.probe import probe
 from loadtest.progress import say
+from loadtest.saturation import saturate
 from loadtest.serving import durable
 from loadtest.setting import now, setting
 from loadtest.spinner import spinners
@@ -36,12 +39,15 @@ SNAPSHOT_ENTRIES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class MixedOptions:
-    """The rates of both loads, and for how long each kind of window is held, in seconds."""
+    """The rates of the loads, and for how long each kind of window is held, in seconds.
+
+    A `rate_rps` of 0 is a quarter of what the server answers when saturated.
+    """
 
     offers: int = 1_000
     profiles: int = 100_000
     transport: str = "native"
-    rate_rps: int = 500
+    rate_rps: int = 0
     deltas_per_s: int = 5_000
     shoppers_per_s: int = 100
     seconds: float = 20.0
@@ -63,37 +69,34 @@ def mixed(options: MixedOptions, serve: Serve = durable) -> dict[str, object]:
         requests = workload.requests(REQUESTS)
         sample = probe(server.address, requests)
         messages = list(workload.messages(DELTAS_PREPARED, DELTAS_PER_MESSAGE))
-        stream = stack.enter_context(ground.target("stream", server, messages, "deltas"))
+
+        def aimed(name: str, payloads: Sequence[bytes], transport: str) -> Target:
+            return stack.enter_context(ground.target(name, server, payloads, transport, apart=True))
+
+        stream, shoppers = aimed("stream", messages, "deltas"), aimed("shoppers", requests, "shoppers")
+        ranked = aimed("rank", requests, "rank-lean")
+        options = replace(options, rate_rps=options.rate_rps or round(saturate([ranked])[0].rate_rps / 4))
         beside = Beside(stream, options.deltas_per_s / DELTAS_PER_MESSAGE, DELTAS_PER_MESSAGE)
-        shoppers = stack.enter_context(ground.target("shoppers", server, requests, "shoppers"))
         work = _Work(beside, Beside(shoppers, options.shoppers_per_s, 1), Switching(server.address, catalogs))
-        ranked = stack.enter_context(ground.target("rank", server, requests, "rank-lean"))
         lags = LoopLag(), LoopLag()
         with spinners() if options.hold_cores else contextlib.nullcontext():
-            without, beside_stream, switching, beside_all = _measure(ranked, work, options, watching, lags)
+            kinds = _measure(ranked, work, options, watching, lags)
     return {
         "scenario": "mixed",
         "transport": options.transport,
         "candidates": options.offers,
         "profiles": options.profiles,
         "rate_rps": options.rate_rps,
-        **_figures("without", without),
-        **_figures("with", beside_stream),
-        **_figures("with_catalog", switching),
-        **_figures("with_everything", beside_all),
-        "p50_ratio": beside_stream.p50_ms / without.p50_ms,
-        "p99_ratio": beside_stream.p99_ms / without.p99_ms,
-        "p99_ratio_with_catalog": switching.p99_ms / without.p99_ms,
-        "p99_ratio_with_everything": beside_all.p99_ms / without.p99_ms,
+        **_compared(kinds),
         "stream": beside.figures(),
         "shoppers": work.shopping(),
         "published_s": work.switching.took_s,
         **_lag_figures(*lags),
         "snapshots": watching.snapshots,
         "eligible_mean": sample.eligible_mean,
-        "rungs_sampled": dict(without.rungs + beside_stream.rungs + switching.rungs + beside_all.rungs),
+        "rungs_sampled": dict(sum((kind.rungs for kind in kinds), Counter[str]())),
         "filesystem": dict(ground.disk),
-        **setting([without, beside_stream, switching, beside_all, beside.steady, work.shoppers.steady], started),
+        **setting([*kinds, beside.steady, work.shoppers.steady], started),
     }
 
 
@@ -157,6 +160,20 @@ def _lag_figures(without: LoopLag, with_everything: LoopLag) -> dict[str, object
         "loop_lag_p999_ms_without_at_most": without.at_most_ms(99.9),
         "loop_lag_p999_ms_with_everything_at_most": with_everything.at_most_ms(99.9),
         "loop_lag_max_ms_with_everything_at_most": with_everything.at_most_ms(100),
+    }
+
+
+def _compared(kinds: Sequence[Steady]) -> dict[str, object]:
+    without, beside_stream, switching, beside_all = kinds
+    return {
+        **_figures("without", without),
+        **_figures("with", beside_stream),
+        **_figures("with_catalog", switching),
+        **_figures("with_everything", beside_all),
+        "p50_ratio": beside_stream.p50_ms / without.p50_ms,
+        "p99_ratio": beside_stream.p99_ms / without.p99_ms,
+        "p99_ratio_with_catalog": switching.p99_ms / without.p99_ms,
+        "p99_ratio_with_everything": beside_all.p99_ms / without.p99_ms,
     }
 
 

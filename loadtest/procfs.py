@@ -1,5 +1,6 @@
 """What Linux counts about processors and processes, in seconds (proc(5))."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,19 @@ class MachineTime:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process with all its threads, and of its children while they live."""
-    return process_seconds((PROC / str(pid) / "stat").read_text()) + sum(map(cpu_seconds, children(pid)))
+    """User and system time of a process with all its threads, and of its children while they live.
+
+    Raises:
+        FileNotFoundError: there is no such process.
+    """
+    return process_seconds((PROC / str(pid) / "stat").read_text()) + sum(map(_child_seconds, children(pid)))
+
+
+def _child_seconds(pid: int) -> float:
+    # A child may have ended since it was listed.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return cpu_seconds(pid)
+    return 0.0
 
 
 def process_seconds(stat: str) -> float:
@@ -78,4 +90,11 @@ def written_bytes(pid: int) -> int:
 def children(pid: int) -> list[int]:
     """The processes that a process started and that still run; none on kernels that do not list them."""
     lists = (PROC / str(pid) / "task").glob("*/children")
-    return [int(child) for one in lists for child in one.read_text().split()]
+    return [int(child) for one in lists for child in _read(one).split()]
+
+
+def _read(file: Path) -> str:
+    """What a file holds, nothing if it has gone: threads end while others are being listed."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return file.read_text()
+    return ""

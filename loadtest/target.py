@@ -123,8 +123,10 @@ class Target:
 
 
 @contextlib.contextmanager
-def target(name: str, server: Server, payloads: Path, transport: str = "rank") -> Iterator[Target]:
-    """Starts a generator for a server, and ends it with the block."""
-    command = ["-m", "loadtest.generator", server.address, str(payloads), transport]
+def target(
+    name: str, server: Server, payloads: Path, transport: str = "rank", *, apart: bool = False
+) -> Iterator[Target]:
+    """Starts a generator for a server, and ends it with the block; `apart` keeps it off the first core."""
+    command = ["-m", "loadtest.generator", server.address, str(payloads), transport, *(["apart"] if apart else [])]
     with child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield Target(name, server, process)

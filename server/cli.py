@@ -2,17 +2,16 @@
 
 import argparse
 import asyncio
-import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 
 import uvloop
 
 from server.calling import add_address, add_credentials, target_from
+from server.datasets import add_dataset_commands
 from server.domain.decision import Context
 from server.domain.errors import OpportuneError
 from server.domain.journal import JournalDamagedError, NewerEntryError
@@ -25,8 +24,6 @@ from server.storage.folder import FolderInUseError
 from server.telemetry.logs import set_up
 from server.telemetry.metrics import ALL, markdown
 from server.verifying import add_audit
-
-DATASETS = {"complete-journey": "model_artifacts.complete_journey"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--models", type=Path, help="folder of the models that placements name")
     check.set_defaults(command=_check)
     _add_data_commands(commands)
-    _add_dataset_commands(commands)
+    add_dataset_commands(commands)
     return parser
 
 
@@ -173,25 +170,6 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
     serve.set_defaults(command=_serve)
 
 
-def _add_dataset_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    train = commands.add_parser("train", help="make the shipped models again from a data set")
-    train.add_argument("dataset", choices=sorted(DATASETS))
-    train.add_argument("--output", type=Path, default=Path("model_artifacts"), help="folder to write the models to")
-    train.set_defaults(command=_train)
-    evaluate = commands.add_parser("evaluate", help="score a shipped model on campaigns of a data set")
-    evaluate.add_argument("dataset", choices=sorted(DATASETS))
-    evaluate.add_argument("--model", required=True, help="NAME/VERSION")
-    evaluate.add_argument("--models", type=Path, default=Path("model_artifacts"), help="folder of the models")
-    evaluate.add_argument("--campaigns", required=True, help="for example 13-17 or 13,15")
-    evaluate.add_argument("--json", type=Path, help="also write the figures to this file")
-    evaluate.set_defaults(command=_evaluate)
-    demo = commands.add_parser("demo", help="serve a data set and rank offers for three of its customers")
-    demo.add_argument("dataset", choices=sorted(DATASETS))
-    demo.add_argument("--once", action="store_true", help="stop after the answers")
-    demo.add_argument("--listen", default="127.0.0.1:50051", help="HOST:PORT to listen on")
-    demo.set_defaults(command=_demo)
-
-
 def _serve(options: argparse.Namespace) -> int:
     from server.app import serve
 
@@ -291,26 +269,3 @@ def _check(options: argparse.Namespace) -> int:
         return 1
     print(f"{options.file}: {len(compiled.offers)} offers, {len(compiled.placements)} placements, no problems")
     return 0
-
-
-def _train(options: argparse.Namespace) -> int:
-    _dataset(options, "training").train(options.output, print)
-    return 0
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    _dataset(options, "evaluate").main(options.model, options.campaigns, options.json, options.models)
-    return 0
-
-
-def _demo(options: argparse.Namespace) -> int:
-    _dataset(options, "demo").main(options.listen, options.once)
-    return 0
-
-
-def _dataset(options: argparse.Namespace, module: str) -> ModuleType:
-    """A module of a data set's scripts, which stand beside the server and not in it."""
-    try:
-        return importlib.import_module(f"{DATASETS[options.dataset]}.{module}")
-    except ModuleNotFoundError as missing:
-        raise RuntimeError(f"{missing.name} is missing; install the extra: pip install -e '.[demo]'") from missing

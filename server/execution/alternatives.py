@@ -5,8 +5,7 @@ then. What takes several changes is not told. A change is to what was decided on
 customer had agreed" means with everything else as it was known.
 """
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from decimal import ROUND_CEILING, Context
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from server.domain.attribute import BoolRow, IntRow
 from server.domain.decision import Reason, Rung
 from server.execution.blockers import Blocker, BlockerKind, Blockers, Change
 from server.execution.evaluation import Evaluation
-from server.execution.known import known
+from server.execution.one_change import if_not_blocked, if_worth_more
 from server.execution.rerun import FREE, NO_RIVAL, Field, Outcome, rivals, run
 from server.intelligence.losers import held_back
 
@@ -24,7 +23,6 @@ Turns = Generator[None, None, None]
 
 _SCORED_AT_ONCE = 256
 _TOLD_AT_ONCE = 64
-_UP = Context(prec=6, rounding=ROUND_CEILING)
 _LIMITS = (Reason.EXCLUSION_GROUP, Reason.DIVERSITY, Reason.CAP, Reason.BUDGET)
 
 
@@ -132,7 +130,7 @@ class Alternatives:
 
     def _if_not_blocked(self, place: int, change: Change, offer: int) -> str:
         blocker = min(change, key=lambda each: str(each.what))
-        return _NOT_BLOCKED[blocker.kind](self._evaluations[place], blocker, offer)
+        return if_not_blocked(self._evaluations[place], blocker, offer)
 
     # What was not ranked
 
@@ -224,7 +222,7 @@ class Alternatives:
             return f"if it stood ahead of {rival_id} among the placement's fallback offers"
         if evaluation.query.order_by:
             return f"if it stood ahead of {rival_id} in the order that was asked for"
-        return _if_worth_more(self._fields[lost.field], lost.offer, float(self._outcome.contest.key[rival]))
+        return if_worth_more(self._fields[lost.field], lost.offer, float(self._outcome.contest.key[rival]))
 
 
 def _scored(field: Field, offers: IntRow) -> Turns:
@@ -232,73 +230,3 @@ def _scored(field: Field, offers: IntRow) -> Turns:
     for start in range(0, len(offers), _SCORED_AT_ONCE):
         field.score(offers[start : start + _SCORED_AT_ONCE])
         yield
-
-
-def _if_worth_more(field: Field, offer: int, needed: float) -> str:
-    """The expected value that is needed, and the propensity or the value that would give it alone."""
-    wide, currency = field.wide, field.evaluation.catalog.currency
-    worth, value = float(wide.worth[offer]), float(wide.value[offer])
-    factor = worth / value if value else 0.0
-    if field.evaluation.placement.model is None:
-        alone = f" (value above {_up(needed / factor)})" if factor > 0 and factor != 1 else ""
-        return f"if its value were above {_up(needed)} {currency}{', levers included' if factor != 1 else ''}{alone}"
-    propensity = float(wide.propensity[offer])
-    ways = []
-    if worth > 0 and 0 <= needed / worth < 1:
-        ways.append(f"propensity above {_up(needed / worth)}")
-    if propensity > 0 and factor > 0:
-        ways.append(f"value above {_up(needed / propensity / factor)}")
-    alone = f" ({', or '.join(ways)})" if ways else ""
-    return f"if its expected value were above {_up(needed)} {currency}{alone}"
-
-
-def _up(number: float) -> str:
-    """A number in six digits, rounded up: whatever is above it is enough."""
-    return f"{float(_UP.create_decimal_from_float(number)):.6g}"
-
-
-# In words
-
-
-def _creative(evaluation: Evaluation, blocker: Blocker, offer: int) -> str:
-    return f"if it had a creative for channel {evaluation.channel}"
-
-
-def _schedule(evaluation: Evaluation, blocker: Blocker, offer: int) -> str:
-    return "if it had been scheduled at the time"
-
-
-def _filter(evaluation: Evaluation, blocker: Blocker, offer: int) -> str:
-    return "if the request had no filter"
-
-
-def _quiet(evaluation: Evaluation, blocker: Blocker, offer: int) -> str:
-    return "if it had not been quiet hours where the customer is"
-
-
-def _consent(evaluation: Evaluation, blocker: Blocker, offer: int) -> str:
-    return f"if the customer had agreed to {blocker.what}"
-
-
-def _clause(evaluation: Evaluation, blocker: Blocker, offer: int) -> str:
-    clause, catalog = int(blocker.what), evaluation.catalog
-    text, failure = catalog.eligibility.texts[clause], catalog.eligibility.failures[clause]
-    values = known(catalog, text, evaluation.variables, catalog.offers.offers[offer])
-    change = f"it were not {failure}" if text == f"not {failure}" else f"{text} held"
-    return f"if {change} ({values})" if values else f"if {change}"
-
-
-def _limit(evaluation: Evaluation, blocker: Blocker, offer: int) -> str:
-    rules = evaluation.snapshot.rules.channel(evaluation.channel)
-    return f"if the {rules.words(int(blocker.what))} had room"
-
-
-_NOT_BLOCKED: Mapping[BlockerKind, Callable[[Evaluation, Blocker, int], str]] = {
-    BlockerKind.CREATIVE: _creative,
-    BlockerKind.SCHEDULE: _schedule,
-    BlockerKind.FILTER: _filter,
-    BlockerKind.QUIET: _quiet,
-    BlockerKind.CONSENT: _consent,
-    BlockerKind.CLAUSE: _clause,
-    BlockerKind.LIMIT: _limit,
-}

@@ -24,8 +24,9 @@ from server.domain.journal import (
 from server.domain.outcome import AttributedOutcome, Attribution, Outcome, event_of
 from server.domain.profile import AttributeUpdates, ConsentUpdate, Event, ProfileDelta, RejectedDelta
 from server.input.aggregates import Aggregates
+from server.input.change import Change
 from server.input.contact_book import ContactBook
-from server.input.deltas import Change, compile_updates
+from server.input.deltas import compile_updates
 from server.input.loading import load
 from server.input.matches import Matches
 from server.input.profiles import ProfileTable

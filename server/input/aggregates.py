@@ -20,8 +20,9 @@ from server.domain.attribute import LARGEST, Attribute, FloatRow, IntRow, Schema
 from server.domain.clock import days_of
 from server.domain.errors import invalid_field
 from server.domain.profile import Event
+from server.input.change import Change, Operation
 from server.input.day_buckets import Amounts, Keys, columns_of_keys, days_of_keys
-from server.input.deltas import MAX_NAME, Change, Operation
+from server.input.deltas import MAX_NAME
 
 MAX_PROPERTIES = 64
 _MAX_EXPONENT = 120.0

@@ -4,38 +4,17 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from difflib import get_close_matches
-from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any
 
 from server.domain.attribute import LARGEST, Attribute, AttributeType, Schema, Value, days_since_epoch
 from server.domain.clock import LATEST_US, microseconds_of
 from server.domain.errors import invalid_field
 from server.domain.identifier import shown_name
 from server.domain.profile import AttributeUpdates
+from server.input.change import Change, Operation
 from server.input.keys import key_words
 
 MAX_NAME = 256
-
-
-class Operation(Enum):
-    """What a change does to its column."""
-
-    SET = auto()
-    ADD = auto()
-    ADD_MEMBERS = auto()
-    REMOVE_MEMBERS = auto()
-    LATEST = auto()
-    DECAY = auto()
-    BUCKET = auto()
-
-
-class Change(NamedTuple):
-    """One change to one column of a row; `aggregate` is the place of the decayed sum that the column belongs to."""
-
-    column: int
-    operation: Operation
-    operand: float
-    aggregate: int = -1
 
 
 def compile_updates(updates: AttributeUpdates, schema: Schema) -> list[Change]:

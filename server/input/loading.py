@@ -11,7 +11,7 @@ from server.domain.attribute import KEY_COLUMNS, LARGEST, Attribute, AttributeTy
 from server.domain.clock import EPOCH_DAYS, LATEST_US, MICROSECONDS_PER_DAY
 from server.domain.errors import OpportuneError, invalid_field
 from server.domain.load import ColumnBatch, LoadColumn
-from server.input.deltas import Change, Operation
+from server.input.change import Change, Operation
 from server.input.keys import key_words
 from server.input.pages import PAGE_BITS, PAGE_MASK
 from server.input.profiles import ProfileTable

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from server.domain.attribute import LARGEST, BoolRow, FloatRow, IntRow, Schema
+from server.domain.attribute import BoolRow, FloatRow, IntRow, Schema
 from server.domain.clock import MICROSECONDS_PER_DAY, day_of
 from server.input.aggregates import Aggregates
+from server.input.change import Change, Operation, apply_change
 from server.input.contacts import Contacts, Events, joined
 from server.input.day_buckets import Amounts, DayBuckets, Keys, bucket_key
-from server.input.deltas import Change, Operation
 from server.input.event_times import NEVER, EventTimes
 from server.input.identifiers import Identifiers
 from server.input.identity import IdentityGraph
@@ -299,20 +299,3 @@ class ProfileTable:
 
     def _blank_page(self) -> RowPage:
         return RowPage.blank(self.aggregates.blank)
-
-
-def apply_change(change: Change, values: FloatRow) -> None:
-    """Applies a change that needs only the cell itself."""
-    column, operation, operand, _ = change
-    before = float(values[column])
-    if operation is Operation.LATEST:
-        values[column] = np.fmax(values[column], np.float32(operand))
-        return
-    if math.isnan(before):
-        before = 0.0
-    if operation is Operation.ADD:
-        values[column] = min(max(before + operand, -LARGEST), LARGEST)
-    elif operation is Operation.ADD_MEMBERS:
-        values[column] = int(before) | int(operand)
-    else:
-        values[column] = int(before) & ~int(operand)

@@ -22,7 +22,7 @@ async def test_connection_of_some_age_is_ended_and_no_call_fails(shop_file: Path
         )
         app = await start(settings, stack)
         connection = await stack.enter_async_context(connected(app.port))
-        idle = Connection("127.0.0.1", app.port, lambda *ended: None)
+        idle = Connection(f"127.0.0.1:{app.port}", lambda *ended: None)
         stack.callback(idle.close)
 
         with pytest.raises(ServerLeftError):

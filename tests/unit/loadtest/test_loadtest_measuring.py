@@ -56,6 +56,20 @@ def test_own_process_uses_time_and_the_kernel_agrees_about_it() -> None:
     assert os.getpid() not in children(os.getpid())
 
 
+def test_a_child_that_ended_while_it_was_counted_has_used_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = tmp_path / "7" / "task" / "7"
+    threads.mkdir(parents=True)
+    (tmp_path / "7" / "stat").write_text(f"7 (a) S 1 7 7 0 -1 0 0 0 0 0 {TICKS_PER_S} 0 0 0 20 0 1 0 1 2 3")
+    (threads / "children").write_text("8 ")
+    monkeypatch.setattr("loadtest.procfs.PROC", tmp_path)
+
+    assert cpu_seconds(7) == 1
+    with pytest.raises(FileNotFoundError):
+        cpu_seconds(8)
+
+
 def test_disturbed_windows_are_repeated_until_enough_are_calm() -> None:
     stolen, crowded = replace(CALM, steal_percent=9.0), replace(CALM, others_percent=30.0)
     series = iter([stolen, CALM, crowded, CALM, CALM])
