@@ -6,17 +6,13 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from opportune.v1 import profile_service_pb2
 
 from server import tuning
+from server.catalog_at_start import serve_catalog
 from server.domain.clock import microseconds_of
-from server.domain.model import Manifest
-from server.execution.catalog import publish, refusal
-from server.execution.compile import compile_text
-from server.execution.compiled import CompiledCatalog
 from server.execution.erase import finish_erasures
 from server.execution.recovery import recover
 from server.inference.model import load_models
@@ -112,7 +108,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> App:
     models = load_models(settings.models, await inspection, watchdog) if settings.models else {}
     service = Service(settings, stores, models, recovered.facts, observing=observing)
     await _catch_up(service, recovered.erased, stack)
-    await _serve_catalogs(service, settings.catalog)
+    await serve_catalog(service.state, service.writer, service.clock, settings.catalog, audit)
     tuning.tune()
     service.heartbeat.watchers.append(tuning.Sweep())
     shelf = Shelf(service.state, settings.models, watchdog)
@@ -174,30 +170,6 @@ async def serve(settings: Settings) -> None:
         await stop.wait()
         _LOG.info("stopping")
         await app.drain(settings.drain_seconds)
-
-
-async def _serve_catalogs(service: Service, path: Path | None) -> None:
-    """Serves the catalog of the file, or, if there is none or it is the same, the one of the journal."""
-    state, known = service.state, service.state.facts.catalog
-    manifests = {model_id: model.manifest for model_id, model in state.models.items()}
-    given = None if path is None else _compiled(path.read_text(encoding="utf-8"), manifests)
-    if given is not None and (known is None or given.etag != known.etag):
-        version = 1 if known is None else known.version + 1
-        await publish(state, service.writer, replace(given, version=version), service.clock())
-    elif known is not None:
-        compiled = replace(_compiled(known.text, manifests), version=known.version)
-        if compiled.customer == known.schema:
-            state.serve(state.prepare(compiled))
-        else:
-            # This version lays the same catalog out in another way.
-            await publish(state, service.writer, replace(compiled, version=known.version + 1), service.clock())
-
-
-def _compiled(text: str, manifests: Mapping[str, Manifest]) -> CompiledCatalog:
-    compiled, problems = compile_text(text, manifests)
-    if compiled is None:
-        raise refusal(problems)
-    return compiled
 
 
 def _transport(settings: Settings, service: Service, served: list[Endpoint | StreamEndpoint], door: Door) -> Transport:

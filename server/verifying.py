@@ -33,6 +33,6 @@ def report_on(options: argparse.Namespace) -> int:
     except BrokenChainError as broken:
         print(f"BROKEN: {broken}")
         return 1
-    lines = f"lines {found.first:,} to {found.last.number:,}" if found.files else "no lines"
+    lines = f"lines {found.first:,} to {found.last.number:,}" if found.last.number >= found.first else "no lines"
     print(f"{folder}: {lines}, as they were written; the head is {found.last.number} {found.last.hash}")
     return 0

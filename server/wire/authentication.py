@@ -115,10 +115,13 @@ class Authentication:
             return False
 
     def _passed(self, call: Call) -> _Pass:
-        for name, value in call.metadata:
-            if name == "authorization":
-                return self._by_token(value)
-        return self._by_certificate(call)
+        values = [value for name, value in call.metadata if name == "authorization"]
+        if not values:
+            return self._by_certificate(call)
+        if len(values) > 1:
+            # A proxy may have looked at another one than this server would.
+            raise invalid_credentials()
+        return self._by_token(values[0])
 
     def _by_token(self, value: str | bytes) -> _Pass:
         if not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:

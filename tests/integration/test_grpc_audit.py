@@ -10,6 +10,7 @@ from opportune.v1 import catalog_service_pb2
 from opportune.v1 import profile_service_pb2 as pb
 
 from server.app import start
+from server.domain.errors import ErrorReason, OpportuneError
 from server.settings import Settings
 from server.storage.audit_chain import verify
 from tests.integration.catalogs import market, text_of
@@ -21,6 +22,8 @@ from tests.support.credentials import bearer, tokens_file
 
 ROLES = {"desk": "privacy", "crm": "ingest", "web": "rank", "editor": "catalog"}
 CUSTOMERS = ("loyalty:98765", "cookie:13579")
+AT_START = 2
+"""Lines about the catalog with which a server starts."""
 
 
 @asynccontextmanager
@@ -35,6 +38,18 @@ async def serving(transport: Any, folder: Path, market_file: Path) -> AsyncItera
         )
         app = await start(settings, stack)
         yield await stack.enter_async_context(connected(app.port))
+
+
+def acts(folder: Path) -> list[dict[str, Any]]:
+    """What callers did."""
+    return written(folder)[AT_START:]
+
+
+def another(market_file: Path, folder: Path) -> Path:
+    """A catalog that differs from the file's by an empty line, which makes it another one."""
+    path = folder / "another.yaml"
+    path.write_text(f"{market_file.read_text()}\n")
+    return path
 
 
 def by(name: str) -> dict[str, Any]:
@@ -67,7 +82,7 @@ async def test_what_callers_do_is_in_the_log_and_no_identifier_is(
         await server.profiles.EraseProfile(customer(0), **by("desk"))
         await refusal(server.profiles.EraseProfile(customer(0), **by("web")))
 
-    lines = written(tmp_path / "data" / "audit")
+    lines = acts(tmp_path / "data" / "audit")
     found = {(line["caller"], line["method"].partition(".")[2], line["phase"], line["status"]) for line in lines}
     assert found == {
         ("crm", "StreamProfileDeltas", "begun", ""),
@@ -124,7 +139,7 @@ async def test_calls_that_must_not_go_unnoticed_are_refused_while_the_disk_is_fu
 
     assert refused == ["AUDIT_FAILED"] * 3
     assert profile.attributes["visits"].number_value == 1
-    methods = [line["method"].partition(".")[2] for line in written(tmp_path / "data" / "audit")]
+    methods = [line["method"].partition(".")[2] for line in acts(tmp_path / "data" / "audit")]
     assert methods == ["ApplyProfileDeltas", "LinkIdentifiers", "EraseProfile", "EraseProfile"]
 
 
@@ -141,8 +156,8 @@ async def test_log_is_verified_by_a_command_also_beside_the_server(
     missing = await run("audit", "verify", "--data", tmp_path)
 
     last = verify_last(beside.output)
-    assert (beside.code, last) == (0, 2), beside.errors
-    assert broken.code == 1 and f"BROKEN: {path.name}, line 1:" in broken.output
+    assert (beside.code, last) == (0, AT_START + 2), beside.errors
+    assert broken.code == 1 and f"BROKEN: {path.name}, line {AT_START + 1}:" in broken.output
     assert missing.code == 1 and "there is no audit log" in missing.errors
 
 
@@ -152,11 +167,48 @@ async def test_server_does_not_start_with_a_log_that_was_cut_short(
     async with serving(transport, tmp_path, market_file) as server:
         await refusal(server.profiles.EraseProfile(customer(0), **by("desk")))
     path = next((tmp_path / "data" / "audit").glob("audit-*"))
-    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
 
-    with pytest.raises(RuntimeError, match="ends with line 1, and its head says 2"):
+    with pytest.raises(RuntimeError, match=f"ends with line {AT_START + 1}, and its head says {AT_START + 2}"):
         async with serving(transport, tmp_path, market_file):
             pass
+
+
+async def test_catalog_that_comes_with_a_start_is_in_the_log_once(
+    transport: Any, tmp_path: Path, market_file: Path
+) -> None:
+    for _ in range(2):
+        async with serving(transport, tmp_path, market_file):
+            pass
+    async with serving(transport, tmp_path, another(market_file, tmp_path)):
+        pass
+
+    lines = written(tmp_path / "data" / "audit")
+    assert [(line["method"], line["phase"], line["details"]["catalog_version"]) for line in lines] == [
+        ("serve", "begun", "1"),
+        ("serve", "ended", "1"),
+        ("serve", "begun", "2"),
+        ("serve", "ended", "2"),
+    ]
+
+
+async def test_start_with_another_catalog_is_refused_while_the_log_cannot_be_written(
+    transport: Any, tmp_path: Path, market_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with serving(transport, tmp_path, market_file):
+        pass
+    with monkeypatch.context() as broken:
+        broken.setattr("server.storage.audit._write_at", full)
+        with pytest.raises(OpportuneError) as caught:
+            async with serving(transport, tmp_path, another(market_file, tmp_path)):
+                pass
+    verified = await run("audit", "verify", "--data", tmp_path / "data")
+
+    assert caught.value.reason is ErrorReason.AUDIT_FAILED
+    assert verify_last(verified.output) == AT_START, verified.errors
 
 
 async def test_server_without_a_data_folder_keeps_the_log_that_it_is_told_to(
@@ -168,7 +220,7 @@ async def test_server_without_a_data_folder_keeps_the_log_that_it_is_told_to(
         server = await stack.enter_async_context(connected(app.port))
         await refusal(server.profiles.EraseProfile(customer(0), timeout=TIMEOUT_S))
 
-    assert verify(tmp_path / "audit").last.number == 2
+    assert verify(tmp_path / "audit").last.number == AT_START + 2
     assert {line["caller"] for line in written(tmp_path / "audit")} == {""}
 
 

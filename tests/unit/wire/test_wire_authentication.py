@@ -100,9 +100,11 @@ def test_caller_without_the_role_does_not_pass_and_admin_does(guard: Authenticat
         ((("authorization", "till-token"),), "CREDENTIALS_INVALID"),
         ((("authorization", "Basic dGlsbA=="),), "CREDENTIALS_INVALID"),
         ((("authorization", b"Bearer till-token"),), "CREDENTIALS_INVALID"),
-        ((("authorization", "Bearer "), *bearer("till-token")), "CREDENTIALS_INVALID"),
+        ((("authorization", "Bearer "),), "CREDENTIALS_INVALID"),
         ((("authorization", "Bearer   "),), "CREDENTIALS_INVALID"),
-        ((("authorization", "Bearer x"), *bearer("till-token")), "CREDENTIALS_EXPIRED"),
+        ((("authorization", "Bearer x"),), "CREDENTIALS_EXPIRED"),
+        ((*bearer("till-token"), *bearer("till-token")), "CREDENTIALS_INVALID"),
+        ((*bearer("till-token"), ("authorization", "Bearer x")), "CREDENTIALS_INVALID"),
     ],
 )
 def test_credentials_that_are_missing_or_of_another_kind_are_refused(
