@@ -10,6 +10,8 @@ tells is that at the moment of taking in, so the wait in its own queue is off it
 
 A thread waits for calls only while the loop has none. Were it to wait for the next one while the loop works on the
 last, the two would fight for the GIL wherever numpy or ONNX Runtime lets go of it, and a decision would cost double.
+For `POLL_NS` after the last call the loop looks for the next one itself, once in each of its turns: a core that goes to
+sleep in between has to be woken, and what it had in its caches has to be fetched again.
 """
 
 import asyncio
@@ -19,6 +21,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
 from types import CoroutineType
@@ -41,6 +44,12 @@ BATCH = 16
 
 INTAKE = 256
 """Calls taken in in one wake-up at most; to refuse them all takes about as long as to answer a batch."""
+
+POLL_NS = 200_000
+"""For how long the loop looks for another call before it has a thread wait.
+
+Measured at 1,000 rankings a second: a fifth off p50 and p99, 1 % more CPU; at 200 a second nothing, and 4 % more CPU.
+"""
 
 _STREAMS_PENDING = 256
 """Streams that may wait to be taken at once, as after a restart: they are few, and are slowed and not refused."""
@@ -82,6 +91,7 @@ class NativeTransport:
         # Held while the loop has calls to answer; a bare lock, as a semaphore costs microseconds at every turn.
         self._turn = threading.Lock()
         self._turn.acquire()
+        self._poll_until_ns = 0
 
     async def start(self) -> int:
         """See `Transport`."""
@@ -188,16 +198,29 @@ class NativeTransport:
             self._answer_some()
             more = self._front.recv_batch_details(INTAKE, 0)
         finally:
-            # Whatever happens, somebody must wait for the next call.
+            # Whatever happens, somebody must look for the next call; through the loop, for its other callbacks' sake.
             if more or len(self._queue):
-                # Through the loop, so that its other callbacks have their turn.
                 self._loop.call_soon(self._dispatch, more or ())
+            else:
+                self._poll_until_ns = perf_counter_ns() + POLL_NS
+                self._loop.call_soon(self._poll)
+
+    def _poll(self) -> None:
+        """Looks for the next call, and has the thread wait for it if none has come for a while."""
+        events: Sequence[tuple[Any, ...]] | None = ()
+        try:
+            events = self._front.recv_batch_details(INTAKE, 0)
+        finally:
+            if events:
+                self._dispatch(events)
+            elif events is not None and perf_counter_ns() < self._poll_until_ns:
+                self._loop.call_soon(self._poll)
             else:
                 self._hand_back()
 
     def _hand_back(self) -> None:
-        """Lets the thread wait for calls again."""
-        if self._turn.locked():
+        """Lets the thread wait for calls again. Whoever closes the transport does so too, in a thread of its own."""
+        with suppress(RuntimeError):
             self._turn.release()
 
     def _take_in(self, events: Sequence[tuple[Any, ...]]) -> None:

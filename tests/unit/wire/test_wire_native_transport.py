@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import threading
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -15,7 +16,7 @@ from server.execution.pressure import TURN_NS, Pressure
 from server.telemetry.heartbeat import Heartbeat
 from server.wire.admission import Admission
 from server.wire.endpoint import Endpoint
-from server.wire.native_transport import BATCH, NativeTransport
+from server.wire.native_transport import BATCH, POLL_NS, NativeTransport
 
 
 class Front:
@@ -137,6 +138,90 @@ def test_call_that_would_wait_too_long_is_refused_at_once_and_the_others_are_ans
 
     assert refused == dict.fromkeys(range(3, 10), grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
     assert line.turn() == ["0", "1", "2"]
+
+
+class Watched(Front):
+    """A front with calls to come: what each look for them finds, and nothing behind that."""
+
+    def __init__(self, *looks: list[Any] | Exception | None) -> None:
+        super().__init__(refused=b"none")
+        self._looks = list(looks)
+        self.looked = 0
+
+    def recv_batch_details(self, most: int, timeout_ms: int) -> list[Any] | None:
+        """Never waits."""
+        assert timeout_ms == 0
+        self.looked += 1
+        look = self._looks.pop(0) if self._looks else []
+        if isinstance(look, Exception):
+            raise look
+        return look
+
+
+class Turns:
+    """A loop and its clock, both turned by hand: 50 us a callback."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ns = 0
+        self._callbacks: list[Any] = []
+        monkeypatch.setattr("server.wire.native_transport.perf_counter_ns", lambda: self.now_ns)
+
+    def call_soon(self, callback: Any, *arguments: Any) -> None:
+        """See `asyncio`."""
+        self._callbacks.append((callback, arguments))
+
+    def run(self) -> None:
+        """Runs until nothing is left to call."""
+        while self._callbacks:
+            self.now_ns += 50_000
+            callback, arguments = self._callbacks.pop(0)
+            # A loop tells of what fails, and goes on.
+            with suppress(OSError):
+                callback(*arguments)
+
+
+def watching(monkeypatch: pytest.MonkeyPatch, *looks: list[Any] | Exception | None) -> tuple[Line, Watched, Turns]:
+    line, front, turns = Line(), Watched(*looks), Turns(monkeypatch)
+    transport: Any = line.transport
+    transport._front, transport._loop = front, turns
+    return line, front, turns
+
+
+def call(number: int, name: str) -> tuple[Any, ...]:
+    payload = GetProfileRequest(customer_id=name).SerializeToString()
+    return (EVENT_CALL, number, 0, payload, b"", ((), "", 1.0))
+
+
+def test_loop_looks_for_calls_for_a_while_before_the_thread_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    line, front, turns = watching(monkeypatch)
+
+    turns.call_soon(line.transport._dispatch, [call(0, "a")])
+    turns.run()
+
+    assert line.asked == ["a"]
+    assert front.looked == 1 + POLL_NS // 50_000
+    assert not line.transport._turn.locked()
+
+
+def test_call_that_comes_meanwhile_is_answered_and_the_while_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    line, front, turns = watching(monkeypatch, [], [], [call(1, "b")])
+
+    turns.call_soon(line.transport._dispatch, [call(0, "a")])
+    turns.run()
+
+    assert line.asked == ["a", "b"]
+    assert front.looked == 3 + 1 + POLL_NS // 50_000
+    assert not line.transport._turn.locked()
+
+
+@pytest.mark.parametrize("look", [None, OSError("gone")])
+def test_thread_is_not_left_waiting_when_looking_fails(monkeypatch: pytest.MonkeyPatch, look: Any) -> None:
+    line, _, turns = watching(monkeypatch, [], look)
+
+    turns.call_soon(line.transport._dispatch, [call(0, "a")])
+    turns.run()
+
+    assert not line.transport._turn.locked()
 
 
 async def test_call_that_comes_while_the_server_stops_is_not_left_behind(tmp_path: Path) -> None:
