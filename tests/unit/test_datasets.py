@@ -17,8 +17,8 @@ def test_a_data_set_that_is_not_shipped_is_refused_with_those_that_are(capsys: p
 def test_a_missing_extra_is_named_with_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "model_artifacts.complete_journey.training", raising=False)
-    # None makes Python's import fail as if the package were not there.
-    monkeypatch.setitem(sys.modules, "sklearn", None)
+    # None makes Python's import fail as if it were not there, whatever has been imported before.
+    monkeypatch.setitem(sys.modules, "model_artifacts.complete_journey.training", None)
+
     assert main(["train", "complete-journey"]) == 1
     assert "pip install -e '.[demo]'" in capsys.readouterr().err
