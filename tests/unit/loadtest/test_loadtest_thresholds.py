@@ -11,7 +11,7 @@ from loadtest.thresholds import Bound, BoundsError, check, found, read_bounds
 
 RANK: dict[str, Any] = {
     "scenario": "rank", "candidates": 1000, "transport": "native", "cpu_ratio_to_empty": 2.0, "p99_to_p50": 3.0,
-    "errors": 0, "empty": {"errors": 0},
+    "p99_ratio_to_empty": 2.0, "errors": 0, "empty": {"errors": 0},
 }  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def test_figures_within_their_bounds_pass(tmp_path: Path, capsys: pytest.Capture
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["ok", "rank", "cpu_ratio_to_empty", "2", "at", "most", "3", "(goal", "1.4)"]
-    assert len(lines) == 3
+    assert len(lines) == 4
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,7 @@ def test_figures_within_their_bounds_pass(tmp_path: Path, capsys: pytest.Capture
         ({"cpu_ratio_to_empty": 3.01}, "cpu_ratio_to_empty"),
         ({"errors": 1}, "errors"),
         ({"p99_to_p50": None}, "p99_to_p50"),
+        ({"p99_ratio_to_empty": 6.01}, "p99_ratio_to_empty"),
     ],
 )
 def test_figure_beyond_its_bound_or_missing_fails(
